@@ -1,0 +1,302 @@
+"""Config -> everything a run is made of; the only reader of configs."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+
+import jax
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mrl_jax import checkpoint, heads, nested, optim, sharding, state
+from mrl_jax import config as configs
+from mrl_jax.config import UsageError, blame
+from mrl_jax.data import SOURCES, feed, transforms
+from mrl_jax.encoders import ENCODERS
+from mrl_jax.evaluators import EVALUATORS
+from mrl_jax.tasks import TASKS
+
+KEYS = (
+  'seed dims weights head encoder task data train optim mesh eval checkpoint '
+  'init_from'
+).split()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run ready to train or to evaluate."""
+
+  config: ConfigDict
+  workdir: Path
+  mesh: Mesh
+  task: object
+  feed: feed.Feed
+  optimizer: optax.GradientTransformation
+  schedule: optax.Schedule
+  steps: int
+  init: object  # key -> TrainState
+  placed: state.TrainState  # shapes with shardings
+  evaluators: dict  # name -> evaluator
+  trained_dims: tuple[int, ...]
+
+  def create(self) -> state.TrainState:
+    """A fresh state, its encoder from `init_from` where that is set."""
+    fresh = state.create(self.init, self.placed, self.config.seed)
+    if not self.config.init_from:
+      return fresh
+    placed = self.placed.params['encoder']
+    encoder = checkpoint.restore_encoder(
+      Path(self.config.init_from) / 'checkpoints', placed
+    )
+    params = fresh.params | {'encoder': encoder}
+    average = fresh.average
+    if average:
+      average = jax.tree.map(lambda x: x.copy(), params)
+    return dataclasses.replace(fresh, params=params, average=average)
+
+  def step(self):
+    """The jitted training step."""
+    return state.make_step(
+      self.task,
+      self.optimizer,
+      self.schedule,
+      self.placed,
+      self.mesh,
+      seed=self.config.seed,
+      accumulate=self.config.train.accumulate,
+      average=self.config.optim.average,
+    )
+
+  def checkpointer(self) -> checkpoint.Checkpointer:
+    options = self.config.checkpoint
+    return checkpoint.Checkpointer(
+      self.workdir / 'checkpoints', options.keep, options.best
+    )
+
+
+def run(config: ConfigDict, workdir: str | Path) -> Run:
+  """Builds a run, checking the whole config on the way.
+
+  Raises:
+    UsageError: one line naming the key, its value, what is allowed, the fix.
+  """
+  check_keys(config)
+  mesh = make_mesh(config)
+  make_encoder, encoder = encoder_maker(config)
+  with blame('dims'):
+    dims = nested.check_dims(config.dims, encoder.width)
+  weights = loss_weights(config, dims)
+  check_sizes(config, mesh)
+
+  source = load_source(config)
+  check_pixels(config, encoder, source)
+  classes = len(source.classes)
+  make_head, head_dims = head_maker(config, dims, classes)
+  data = make_feed(config, source, encoder, mesh)
+  steps = total_steps(config, data.size('train'))
+
+  task_class = configs.look_up(TASKS, config.task.name, 'task.name')
+  options = configs.arguments(config.task, task_class, 'task')
+  with blame('task'):
+    task = task_class(
+      make_encoder,
+      make_head,
+      weights=weights if head_dims == dims else (1.0,) * len(head_dims),
+      classes=classes,
+      mean=config.data.mean,
+      std=config.data.std,
+      **options,
+    )
+  optimizer, schedule = make_optimizer(config, steps)
+  init, shapes = state.abstract(task, optimizer, bool(config.optim.average))
+  return Run(
+    config=config,
+    workdir=Path(workdir),
+    mesh=mesh,
+    task=task,
+    feed=data,
+    optimizer=optimizer,
+    schedule=schedule,
+    steps=steps,
+    init=init,
+    placed=state.place(shapes, mesh),
+    evaluators=make_evaluators(config, task, data, dims, mesh),
+    trained_dims=head_dims,
+  )
+
+
+def check_keys(config: ConfigDict) -> None:
+  missing = [key for key in KEYS if key not in config]
+  unknown = [key for key in config if key not in KEYS]
+  if missing:
+    raise UsageError(f'the config lacks {", ".join(missing)}')
+  if unknown:
+    raise UsageError(
+      f'config.{unknown[0]} is unknown; {configs.nearest(unknown[0], KEYS)}'
+    )
+
+
+def make_mesh(config: ConfigDict) -> Mesh:
+  with blame('mesh'):
+    return sharding.make_mesh(
+      **configs.arguments(config.mesh, sharding.make_mesh, 'mesh')
+    )
+
+
+def encoder_maker(config: ConfigDict):
+  """(nnx.Rngs -> encoder, the encoder's shapes)."""
+  kind = configs.look_up(ENCODERS, config.encoder.name, 'encoder.name')
+  options = configs.arguments(config.encoder, kind, 'encoder')
+  make = functools.partial(call_with_rngs, kind, options)
+  with blame('encoder'):
+    try:
+      return make, nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    except TypeError as error:
+      raise UsageError(f'encoder: {error}') from error
+
+
+def call_with_rngs(kind, options, rngs):
+  return kind(**options, rngs=rngs)
+
+
+def loss_weights(config: ConfigDict, dims) -> tuple[float, ...]:
+  with blame('weights'):
+    return nested.dim_weights(configs.plain(config.weights), dims)
+
+
+def head_maker(config: ConfigDict, dims, classes: int):
+  """(nnx.Rngs -> head, the prefixes it is trained at)."""
+  kind = configs.look_up(heads.HEADS, config.head.name, 'head.name')
+  options = configs.arguments(config.head, kind, 'head')
+  options |= {'dims': dims, 'classes': classes}
+  make = functools.partial(call_with_rngs, kind, options)
+  with blame('head'):
+    return make, nnx.eval_shape(lambda: make(nnx.Rngs(0))).dims
+
+
+def check_sizes(config: ConfigDict, mesh: Mesh) -> None:
+  train = config.train
+  with blame('train'):
+    sharding.check_batch(
+      train.batch_size, mesh, 'train.batch_size', max(train.accumulate, 1)
+    )
+    sharding.check_batch(config.eval.batch_size, mesh, 'eval.batch_size')
+  positive = {
+    'train.log_every': train.log_every,
+    'train.eval_every': train.eval_every,
+    'train.accumulate': train.accumulate,
+    'checkpoint.every': config.checkpoint.every,
+    'checkpoint.keep': config.checkpoint.keep,
+  }
+  for key, value in positive.items():
+    if value < 1:
+      raise UsageError(f'{key}={value} must be at least 1')
+  if not 0 <= config.optim.average < 1:
+    raise UsageError(f'optim.average={config.optim.average} must be in [0, 1)')
+
+
+def load_source(config: ConfigDict):
+  part = config.data.source
+  load = configs.look_up(SOURCES, part.name, 'data.source.name')
+  options = configs.arguments(part, load, 'data.source')
+  with blame('data.source'):
+    return load(data_dir=config.data.dir, **options)
+
+
+def check_pixels(config: ConfigDict, encoder, source) -> None:
+  channels = source.train[0]['image'].shape[-1]
+  if channels != encoder.channels:
+    raise UsageError(
+      f'encoder.channels={encoder.channels}, but {config.data.source.name} '
+      f'has {channels}; set --config.encoder.channels={channels}'
+    )
+  for key in ('mean', 'std'):
+    values = config.data[key]
+    if len(values) not in (1, channels) or (key == 'std' and min(values) <= 0):
+      raise UsageError(
+        f'data.{key}={tuple(values)} must be {channels} numbers'
+        + (' above 0' if key == 'std' else '')
+      )
+
+
+def make_feed(config: ConfigDict, source, encoder, mesh: Mesh) -> feed.Feed:
+  augment = transforms.make_train_transform
+  options = configs.arguments(config.data.augment, augment, 'data.augment')
+  with blame('data.augment'):
+    transform = augment(encoder.image_size, **options)
+  if not 0 < config.data.eval_crop <= 1:
+    raise UsageError(
+      f'data.eval_crop={config.data.eval_crop} must be in (0, 1]'
+    )
+  if config.data.threads < 1 or config.data.workers < 0:
+    raise UsageError('data.threads must be at least 1, data.workers at least 0')
+  return feed.Feed(
+    source,
+    mesh,
+    train_transform=transform,
+    image_size=encoder.image_size,
+    eval_crop=config.data.eval_crop,
+    batch_size=config.train.batch_size,
+    eval_batch_size=config.eval.batch_size,
+    seed=config.seed,
+    threads=config.data.threads,
+    workers=config.data.workers,
+  )
+
+
+def total_steps(config: ConfigDict, examples: int) -> int:
+  """Updates of the run, from `train.steps` or from `train.epochs`."""
+  steps, epochs = config.train.steps, config.train.epochs
+  if (steps > 0) == (epochs > 0):
+    raise UsageError(
+      f'train.steps={steps} and train.epochs={epochs}: set exactly one above 0'
+    )
+  return steps or max(1, math.ceil(epochs * examples / config.train.batch_size))
+
+
+def make_optimizer(config: ConfigDict, steps: int):
+  part = config.optim
+  with blame('optim'):
+    schedule = optim.make_schedule(
+      part.schedule, part.learning_rate, part.warmup_steps, steps
+    )
+    optimizer = optim.make_optimizer(
+      part.name,
+      schedule,
+      weight_decay=part.weight_decay,
+      clip_norm=part.clip_norm,
+      **configs.plain(part.options),
+    )
+  return optimizer, schedule
+
+
+def make_evaluators(config: ConfigDict, task, data, dims, mesh: Mesh) -> dict:
+  """The evaluators that `config.eval` has a group for."""
+  extra = tuple(config.eval.dims)
+  width = dims[-1]
+  with blame('eval.dims'):
+    wrong = [m for m in extra if not (isinstance(m, int) and 0 < m <= width)]
+    if wrong:
+      raise UsageError(f'eval.dims={extra}: {wrong[0]} is not in 1 to {width}')
+  every = tuple(sorted({*dims, *extra}))
+  functions = {'embed': task.embed, 'logits': task.logits}
+  evaluators = {}
+  groups = [k for k, v in config.eval.items() if isinstance(v, ConfigDict)]
+  for name in groups:
+    configs.look_up(EVALUATORS, name, 'eval')
+  for name, kind in EVALUATORS.items():
+    if name not in groups:
+      continue
+    options = configs.arguments(config.eval[name], kind, f'eval.{name}')
+    with blame(f'eval.{name}'):
+      evaluators[name] = kind(functions, data, every, mesh, **options)
+  best = config.checkpoint.best
+  if best and best.split('/')[0] not in evaluators:
+    raise UsageError(
+      f'checkpoint.best={best!r} names no evaluator of this run: '
+      f'{", ".join(evaluators)}'
+    )
+  return evaluators

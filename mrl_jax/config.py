@@ -1,0 +1,299 @@
+"""Configs: loaded, overridden, checked with advice, saved, compared.
+
+A config is a ConfigDict of plain data from `configs/*.py`. What its values
+may be is known where they are used; build.py turns their ValueErrors into a
+UsageError here, which the command line prints as one line with exit code 2.
+"""
+
+import argparse
+import ast
+import contextlib
+import difflib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mrl_jax.errors import UsageError
+
+# Keys that may differ when a run resumes: they do not change what is learned.
+FREE = ('mesh', 'eval', 'checkpoint', 'train.log_every', 'train.eval_every')
+
+
+@contextlib.contextmanager
+def blame(part: str):
+  """Turns a ValueError inside into a UsageError that names the config part."""
+  try:
+    yield
+  except UsageError:
+    raise
+  except ValueError as error:
+    text = str(error)
+    raise UsageError(
+      text if text.startswith(part) else f'{part}: {text}'
+    ) from (error)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+  """ "did you mean" for close words, else the list of what is known."""
+  known = [str(k) for k in known]
+  close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+  if close:
+    return f'did you mean {" or ".join(close)}?'
+  return f'known: {", ".join(known) or "nothing"}'
+
+
+def look_up(table: Mapping, name: str, key: str):
+  """table[name], or a UsageError that lists the table."""
+  if name not in table:
+    raise UsageError(f'{key}={name!r} is not one of {", ".join(table)}')
+  return table[name]
+
+
+def arguments(part: ConfigDict | Mapping, function: Callable, key: str) -> dict:
+  """The keys of a config part besides `name`, as arguments of `function`.
+
+  Raises:
+    UsageError: for a key that `function` does not take.
+  """
+  given = {k: plain(v) for k, v in part.items() if k != 'name'}
+  called = function.__init__ if inspect.isclass(function) else function
+  known = [k for k in inspect.signature(called).parameters if k != 'self']
+  for argument in given:
+    if argument not in known:
+      raise UsageError(
+        f'{key}.{argument} is unknown; {nearest(argument, known)}'
+      )
+  return given
+
+
+def plain(value):
+  """ConfigDicts as dicts, and lists as tuples, all the way down."""
+  if isinstance(value, ConfigDict):
+    return {k: plain(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return tuple(plain(v) for v in value)
+  return value
+
+
+def load(flag: str) -> tuple[ConfigDict, str]:
+  """(config, run name) of `FILE.py[:ARG]`.
+
+  Raises:
+    UsageError: for a missing file, one that fails, or an unknown variant.
+  """
+  file, _, argument = flag.partition(':')
+  path = Path(file)
+  if not path.is_file():
+    there = sorted(str(p) for p in path.parent.glob('*.py'))
+    raise UsageError(f'--config={file}: no such file; {nearest(file, there)}')
+  spec = importlib.util.spec_from_file_location('mrl_jax_config', path)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config(argument)
+  except ValueError as error:
+    raise UsageError(f'--config={flag}: {error}') from error
+  except Exception as error:
+    raise UsageError(
+      f'--config={flag} fails: {type(error).__name__}: {error}'
+    ) from error
+  run = path.stem + (f'-{argument}' if argument else '')
+  return config, run.replace('/', '').replace(',', '-')
+
+
+def override(config: ConfigDict, words: Sequence[str]) -> None:
+  """Applies `--config.a.b=value` words, each to a key that is there.
+
+  Values are Python literals, or plain text for text keys; whole numbers serve
+  as floats, and `a,b` as a tuple.
+
+  Raises:
+    UsageError: for stray words, unknown keys and values of another type.
+  """
+  for word in words:
+    if not word.startswith('--config.'):
+      hint = f'; did you mean --{word}?' if word.startswith('config.') else ''
+      raise UsageError(f'{word!r} is not understood{hint} (see --help)')
+    dotted, equals, text = word.removeprefix('--config.').partition('=')
+    if not equals:
+      raise UsageError(f'{word} has no value; write {word}=VALUE')
+    *parents, last = dotted.split('.')
+    part, where = config, ''
+    for key in parents:
+      part = descend(part, key, where)
+      where += f'{key}.'
+    old = descend(part, last, where)
+    part[last] = convert(text, old, dotted)
+
+
+def descend(part, key: str, where: str):
+  if not isinstance(part, ConfigDict):
+    raise UsageError(f'--config.{where}{key}: {where[:-1]} has no keys')
+  if key not in part:
+    raise UsageError(
+      f'--config.{where}{key} is unknown; '
+      f'{nearest(key, (where + k for k in part) if where else part)}'
+    )
+  return part[key]
+
+
+def convert(text: str, old, key: str):
+  """`text` as a value of the type of `old`."""
+  if isinstance(old, ConfigDict):
+    raise UsageError(
+      f'--config.{key} is a group; set one of its keys: {", ".join(old)}'
+    )
+  try:
+    value = ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    value = {'true': True, 'false': False}.get(text.lower(), text)
+  many = isinstance(old, (tuple, list))
+  if many and not isinstance(value, (tuple, list, str)):
+    value = (value,)
+  if isinstance(old, str) and not isinstance(value, (str, tuple, list)):
+    value = text
+  kinds = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str, tuple, list),
+    tuple: (tuple, list, str),
+    list: (tuple, list, str),
+  }
+  allowed = kinds.get(type(old), (object,))
+  # image_size and its like take one number or a pair.
+  flexible = key.endswith('_size') and isinstance(value, (int, tuple, list))
+  wrong = not isinstance(value, allowed) or (
+    isinstance(value, bool) and type(old) is not bool
+  )
+  if wrong and not flexible:
+    raise UsageError(
+      f'--config.{key}={text} must be a {type(old).__name__}, like {old!r}'
+    )
+  if type(old) is float:
+    return float(value)
+  return tuple(value) if isinstance(value, list) else value
+
+
+def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
+  """(options, override words) of `train` or `eval`; --help shows examples.
+
+  Exits with code 2 on a wrong option, 0 after --help.
+  """
+  examples = {
+    'train': """examples:
+  python train.py --config=configs/vit_mrl.py
+  python train.py --config=configs/vit_mrl.py:fashion_mnist --workdir=runs/a
+  python train.py --config=configs/vit_mrl.py --config.optim.learning_rate=3e-4
+  python train.py --config=configs/vit_mrl.py:imagenet --config.mesh.fsdp=8
+A run resumes from its workdir; a workdir of another config is refused.""",
+    'eval': """examples:
+  python eval.py --workdir=runs/vit_mrl
+  python eval.py --workdir=runs/vit_mrl --step=500
+  python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
+The run knows its own config; the results go to WORKDIR/eval/STEP/.""",
+  }[entry]
+  parser = argparse.ArgumentParser(
+    prog=f'python {entry}.py',
+    description={
+      'train': 'Train an encoder whose every prefix is an embedding.',
+      'eval': "Evaluate a run's checkpoint at every dimension.",
+    }[entry],
+    epilog=examples + '\n--config.KEY=VALUE sets any key of the config.',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  if entry == 'train':
+    parser.add_argument('--config', required=True, metavar='FILE.py[:VARIANT]')
+    parser.add_argument('--workdir', help='default: runs/<config name>')
+    parser.add_argument(
+      '--print_config', action='store_true', help='show the config and stop'
+    )
+  else:
+    parser.add_argument('--workdir', required=True, help="a training run's")
+    parser.add_argument('--step', type=int, help='default: the newest')
+  parser.add_argument(
+    '--distributed',
+    default='',
+    metavar='auto|HOST:PORT,COUNT,INDEX',
+    help='join the other processes of a launch',
+  )
+  options, words = parser.parse_known_args(argv)
+  return options, words
+
+
+def to_json(config: ConfigDict) -> str:
+  return json.dumps(plain(config), indent=2)
+
+
+def read_saved(workdir: str | Path) -> ConfigDict:
+  """The config of a run, from its workdir.
+
+  Raises:
+    UsageError: if it has none, or it cannot be read.
+  """
+  path = Path(workdir) / 'config.json'
+  try:
+    saved = json.loads(path.read_text())
+  except FileNotFoundError:
+    raise UsageError(f'{workdir} is no run: it has no config.json') from None
+  except ValueError as error:
+    raise UsageError(f'{path} cannot be read: {error}') from error
+  return ConfigDict(plain(saved))
+
+
+def flatten(config: Mapping, prefix: str = '') -> dict:
+  flat = {}
+  for key, value in plain(ConfigDict(config)).items():
+    if isinstance(value, dict):
+      flat.update(flatten(value, f'{prefix}{key}.'))
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def differences(saved: ConfigDict, new: ConfigDict) -> list[str]:
+  """One line per key whose value differs, free keys left out."""
+  old, now = flatten(saved), flatten(new)
+  missing = '(absent)'
+  return [
+    f'{key}: saved {old.get(key, missing)!r}, now {now.get(key, missing)!r}'
+    for key in sorted(old.keys() | now.keys())
+    if old.get(key, missing) != now.get(key, missing)
+    and not any(key == free or key.startswith(f'{free}.') for free in FREE)
+  ]
+
+
+def claim_workdir(workdir: str | Path, config: ConfigDict) -> None:
+  """Makes the workdir this config's own, or refuses.
+
+  Raises:
+    UsageError: if it cannot be written, or holds a run of another config.
+  """
+  path = Path(workdir)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    if (path / 'config.json').exists():
+      changed = differences(read_saved(path), config)
+      if changed:
+        raise UsageError(
+          f'{path} holds a run of another config ('
+          + '; '.join(changed)
+          + '); choose another --workdir, or delete it'
+        )
+    partial = path / '.config.json'
+    partial.write_text(to_json(config))
+    partial.rename(path / 'config.json')
+  except OSError as error:
+    raise UsageError(f'--workdir={path} cannot be written: {error}') from error
+
+
+def fail(error: Exception, code: int = 2) -> int:
+  """Prints one line on stderr and returns the exit code."""
+  print(f'error: {error}', file=sys.stderr, flush=True)
+  return code

@@ -1,0 +1,16 @@
+"""Data: sources of examples, transforms of one image, the Grain pipeline.
+
+A row here is `load(data_dir, **arguments) -> Source`; its arguments are the
+keys of `config.data.source`.
+"""
+
+from mrl_jax.data import cifar, digits, fashion_mnist, folder, prepared
+
+SOURCES = {
+  'digits': digits.load,
+  'fashion_mnist': fashion_mnist.load,
+  'cifar10': cifar.load_cifar10,
+  'cifar100': cifar.load_cifar100,
+  'tfds': prepared.load,
+  'folder': folder.load,
+}

@@ -1,0 +1,153 @@
+"""`folder`: class sub-folders of JPEG or PNG files, your own images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mrl_jax.data import source
+
+SUFFIXES = {'.jpg', '.jpeg', '.png'}
+SHOWN = 10
+
+
+class Files(Sequence):
+  """Image files decoded when read, to uint8 [h w 3] or [h w 1]."""
+
+  def __init__(self, paths: Sequence[Path], labels: Sequence[int], channels):
+    self.paths, self.labels = list(paths), list(labels)
+    self.mode = {1: 'L', 3: 'RGB'}[channels]
+
+  def __len__(self) -> int:
+    return len(self.paths)
+
+  def __getitem__(self, index: int) -> dict:
+    with Image.open(self.paths[index]) as image:
+      pixels = np.asarray(image.convert(self.mode))
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return {'image': pixels, 'label': self.labels[index]}
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+  """The image files of each class sub-folder, both sorted by name."""
+  if not folder.is_dir():
+    raise ValueError(f'{folder} is not a folder')
+  found = {
+    child.name: sorted(
+      path
+      for path in child.rglob('*')
+      if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    for child in sorted(folder.iterdir())
+    if child.is_dir()
+  }
+  if not any(found.values()):
+    raise ValueError(
+      f'{folder} has no class sub-folders with .jpg, .jpeg or .png files; '
+      f'expected {folder}/<class>/<image>.jpg'
+    )
+  return {name: files for name, files in found.items() if files}
+
+
+def whole(path: Path) -> bool:
+  """True if the file decodes to its last pixel."""
+  try:
+    with Image.open(path) as image:
+      image.load()
+  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    return False
+  return True
+
+
+def without_broken(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+  """The files that decode; names the broken ones and counts them."""
+  kept = {name: [p for p in paths if whole(p)] for name, paths in files.items()}
+  broken = sorted(
+    set(p for paths in files.values() for p in paths)
+    - set(p for paths in kept.values() for p in paths)
+  )
+  if broken:
+    print(f'{len(broken)} broken image files are left out:')
+    for path in broken[:SHOWN]:
+      print(f'  {path}')
+    if len(broken) > SHOWN:
+      print(f'  ... and {len(broken) - SHOWN} more', flush=True)
+  return kept
+
+
+def load(
+  data_dir: str = '',
+  path: str = '',
+  validation_path: str = '',
+  validation_fraction: float = 0.1,
+  channels: int = 3,
+  check_files: bool = True,
+) -> source.Source:
+  """Images under `path`/<class>/, split by folder or by fraction.
+
+  Args:
+    path: holds the class folders, or `train/` and `val/` (or `validation/`,
+      `test/`) that hold them.
+    validation_path: a second folder of class folders; '' looks for one beside
+      `train/`, else splits `validation_fraction` off every class.
+    validation_fraction: share of each class held out, spread evenly over its
+      sorted names.
+    channels: 3 colour, 1 grey.
+    check_files: decode every file once at the start and leave broken ones
+      out; without it a broken file stops the run when it is met.
+
+  Raises:
+    ValueError: naming the folder, fraction or class that does not fit.
+  """
+  del data_dir
+  if not path:
+    raise ValueError('data.source.path is empty; set it to a folder of images')
+  if channels not in (1, 3):
+    raise ValueError(f'data.source.channels={channels} must be 1 or 3')
+  root = Path(path).expanduser()
+  train_root = root / 'train' if (root / 'train').is_dir() else root
+  held_root = Path(validation_path).expanduser() if validation_path else None
+  if held_root is None and train_root != root:
+    beside = [root / name for name in ('val', 'validation', 'test')]
+    held_root = next((folder for folder in beside if folder.is_dir()), None)
+
+  train = class_files(train_root)
+  classes = tuple(train)
+  held = class_files(held_root) if held_root else None
+  if held and set(held) - set(classes):
+    extra = ', '.join(sorted(set(held) - set(classes))[:5])
+    raise ValueError(f'{held_root} has classes that train has not: {extra}')
+  if check_files:
+    train = without_broken(train)
+    held = without_broken(held) if held else None
+  if held is None:
+    train, held = split_off(train, validation_fraction)
+  return source.Source(
+    train=listed(train, classes, channels),
+    validation=listed(held, classes, channels),
+    classes=classes,
+  )
+
+
+def split_off(files: dict, fraction: float) -> tuple[dict, dict]:
+  if not 0 < fraction < 1:
+    raise ValueError(
+      f'data.source.validation_fraction={fraction} must be between 0 and 1'
+    )
+  train, held = {}, {}
+  for name, paths in files.items():
+    count = max(1, round(len(paths) * fraction)) if len(paths) > 1 else 0
+    chosen = set(np.linspace(0, len(paths) - 1, count).round().astype(int))
+    held[name] = [p for i, p in enumerate(paths) if i in chosen]
+    train[name] = [p for i, p in enumerate(paths) if i not in chosen]
+  return train, held
+
+
+def listed(files: dict, classes: tuple[str, ...], channels: int) -> Files:
+  pairs = [
+    (path, classes.index(name))
+    for name, paths in files.items()
+    for path in paths
+  ]
+  return Files([p for p, _ in pairs], [label for _, label in pairs], channels)

@@ -1,0 +1,112 @@
+"""`tfds`: any TFDS set prepared as array_record, and the command for one.
+
+pip install -e '.[prepare]'
+python -m mrl_jax.data.prepared imagenet2012 --data_dir=DIR
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mrl_jax.data import source
+
+
+class Examples(Sequence):
+  """A TFDS data source seen as {'image', 'label'} only."""
+
+  def __init__(self, examples):
+    self.examples = examples
+
+  def __len__(self) -> int:
+    return len(self.examples)
+
+  def __getitem__(self, index: int) -> dict:
+    example = self.examples[index]
+    image = np.asarray(example['image'])
+    return {'image': image, 'label': int(example['label'])}
+
+
+def load(
+  data_dir: str = '',
+  dataset: str = '',
+  train: str = 'train',
+  validation: str = 'validation',
+) -> source.Source:
+  """The prepared set `dataset` under `data_dir`, read without TensorFlow.
+
+  Args:
+    dataset: `name`, `name/config` or `name:version`, for example
+      `imagenet2012`.
+    train, validation: TFDS split expressions, `train[:90%]` among them.
+
+  Raises:
+    ValueError: if it is not prepared as array_record, or a split is unknown.
+  """
+  root = Path(data_dir or source.default_data_dir()).expanduser()
+  name, _, version = dataset.partition(':')
+  folders = sorted((root / name).rglob('dataset_info.json'))
+  folders = [
+    f.parent for f in folders if not version or f.parent.name == version
+  ]
+  advice = (
+    f"prepare it once with pip install -e '.[prepare]' && python -m "
+    f'mrl_jax.data.prepared {dataset or "NAME"} --data_dir={root}'
+  )
+  if not dataset or not folders:
+    raise ValueError(f'{root} holds no prepared dataset {dataset!r}; {advice}')
+  builder = tfds.builder_from_directory(str(folders[-1]))
+  if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+    raise ValueError(
+      f'{folders[-1]} is stored as {builder.info.file_format.value}, which '
+      f'needs TensorFlow; {advice}'
+    )
+  features = builder.info.features
+  if 'image' not in features or 'label' not in features:
+    raise ValueError(
+      f'{dataset} has features {", ".join(features)}; image and label needed'
+    )
+  try:
+    splits = [
+      Examples(builder.as_data_source(split=split))
+      for split in (train, validation)
+    ]
+  except (ValueError, KeyError) as error:
+    known = ', '.join(builder.info.splits)
+    raise ValueError(
+      f'data.source.train={train!r}, validation={validation!r}: {dataset} '
+      f'has the splits {known} ({error})'
+    ) from error
+  return source.Source(*splits, classes=tuple(features['label'].names))
+
+
+def prepare(argv: Sequence[str]) -> None:
+  """Downloads and prepares a TFDS set as array_record; needs TensorFlow."""
+  parser = argparse.ArgumentParser(
+    prog='python -m mrl_jax.data.prepared',
+    description='Prepare a TFDS set once, so that training reads it without '
+    'TensorFlow.',
+    epilog='example: python -m mrl_jax.data.prepared cifar10 '
+    '--data_dir=~/tensorflow_datasets',
+  )
+  parser.add_argument('dataset', help='a name of the TFDS catalogue')
+  parser.add_argument('--data_dir', default=source.default_data_dir())
+  options = parser.parse_args(argv)
+  try:
+    import tensorflow  # noqa: F401
+  except ImportError:
+    parser.error("TensorFlow is missing: pip install -e '.[prepare]'")
+  builder = tfds.builder(
+    options.dataset,
+    data_dir=str(Path(options.data_dir).expanduser()),
+    file_format='array_record',
+  )
+  builder.download_and_prepare()
+  print(f'prepared {builder.info.full_name} in {builder.data_path}')
+
+
+if __name__ == '__main__':
+  prepare(sys.argv[1:])

@@ -1,0 +1,81 @@
+"""RandAugment (arXiv:1909.13719): random operations of one magnitude."""
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+GREY = 128
+MAX_MAGNITUDE = 10.0  # of the paper's scale; larger values extrapolate
+
+
+def affine(image: Image.Image, a, b, c, d, e, f) -> Image.Image:
+  fill = GREY if image.mode == 'L' else (GREY,) * 3
+  return image.transform(
+    image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), fillcolor=fill
+  )
+
+
+def solarise_add(image: Image.Image, amount: float) -> Image.Image:
+  return image.point(lambda v: min(255, v + int(amount)) if v < 128 else v)
+
+
+def cutout(image: Image.Image, side: float, rng) -> Image.Image:
+  pixels = np.array(image)
+  y, x = rng.integers(pixels.shape[0]), rng.integers(pixels.shape[1])
+  half = int(side / 2)
+  pixels[max(0, y - half) : y + half, max(0, x - half) : x + half] = GREY
+  return Image.fromarray(pixels)
+
+
+def enhance(kind):
+  # Strength m in [0, 1] moves the factor away from 1, either way.
+  return lambda image, m, sign, rng: kind(image).enhance(1 + sign * 0.9 * m)
+
+
+def translate(image, m, sign, horizontal: bool):
+  side = image.size[0] if horizontal else image.size[1]
+  shift = sign * m * side * 100 / 331  # the paper's 100 pixels of 331
+  x, y = (shift, 0) if horizontal else (0, shift)
+  return affine(image, 1, 0, x, 0, 1, y)
+
+
+# name -> f(image, m in [0, 1], sign in (-1, 1), rng)
+OPERATIONS = {
+  'autocontrast': lambda i, m, s, rng: ImageOps.autocontrast(i),
+  'equalize': lambda i, m, s, rng: ImageOps.equalize(i),
+  'invert': lambda i, m, s, rng: ImageOps.invert(i),
+  'rotate': lambda i, m, s, rng: i.rotate(
+    s * 30 * m, fillcolor=GREY if i.mode == 'L' else (GREY,) * 3
+  ),
+  'posterize': lambda i, m, s, rng: ImageOps.posterize(
+    i, max(1, 8 - int(4 * m))
+  ),
+  'solarize': lambda i, m, s, rng: ImageOps.solarize(i, 256 - int(256 * m)),
+  'solarize_add': lambda i, m, s, rng: solarise_add(i, 110 * m),
+  'color': enhance(ImageEnhance.Color),
+  'contrast': enhance(ImageEnhance.Contrast),
+  'brightness': enhance(ImageEnhance.Brightness),
+  'sharpness': enhance(ImageEnhance.Sharpness),
+  'shear_x': lambda i, m, s, rng: affine(i, 1, s * 0.3 * m, 0, 0, 1, 0),
+  'shear_y': lambda i, m, s, rng: affine(i, 1, 0, 0, s * 0.3 * m, 1, 0),
+  'translate_x': lambda i, m, s, rng: translate(i, m, s, True),
+  'translate_y': lambda i, m, s, rng: translate(i, m, s, False),
+  'cutout': lambda i, m, s, rng: cutout(i, 80 / 331 * m * min(i.size), rng),
+}
+
+
+def augment(
+  image: np.ndarray, layers: int, magnitude: float, rng: np.random.Generator
+) -> np.ndarray:
+  """`layers` random operations in a row on a uint8 image [h w c]."""
+  shape = image.shape
+  picture = Image.fromarray(
+    np.ascontiguousarray(image).squeeze(-1)
+    if shape[-1] == 1
+    else np.ascontiguousarray(image)
+  )
+  names = list(OPERATIONS)
+  for _ in range(layers):
+    operation = OPERATIONS[names[rng.integers(len(names))]]
+    sign = 1 if rng.random() < 0.5 else -1
+    picture = operation(picture, magnitude / MAX_MAGNITUDE, sign, rng)
+  return np.asarray(picture).reshape(shape)

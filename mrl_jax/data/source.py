@@ -1,0 +1,120 @@
+"""What a source is, and TFDS builders that work without TensorFlow."""
+
+import dataclasses
+import fcntl
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Images with class labels, read at random.
+
+  Attributes:
+    train, validation: sequences of {'image': uint8 [h w c], 'label': int}.
+    classes: the name of each class; labels index it.
+  """
+
+  train: Sequence[dict]
+  validation: Sequence[dict]
+  classes: tuple[str, ...]
+
+
+class InMemory(Sequence):
+  """Equally sized images decoded once: [n h w c] uint8 and [n] labels."""
+
+  def __init__(self, images: np.ndarray, labels: np.ndarray):
+    self.images, self.labels = images, labels
+
+  def __len__(self) -> int:
+    return len(self.images)
+
+  def __getitem__(self, index: int) -> dict:
+    return {'image': self.images[index], 'label': int(self.labels[index])}
+
+
+def default_data_dir() -> str:
+  """Where datasets are kept: $TFDS_DATA_DIR, or TFDS's own default."""
+  return os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+
+
+def png(image: np.ndarray) -> io.BytesIO:
+  """A uint8 image [h w c] as PNG bytes, the form TFDS stores without TF."""
+  data = io.BytesIO()
+  Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(
+    data, 'PNG'
+  )
+  data.seek(0)
+  return data
+
+
+class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """A TFDS builder over arrays that `read()` returns, stored as array_record.
+
+  Subclasses set `name`, `SHAPE`, `CLASSES`, `HOMEPAGE` and define `read()`,
+  which returns {'train': (images, labels), 'test': (images, labels)}.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  def __init__(self, *, read, **arguments):
+    self.read = read
+    super().__init__(file_format='array_record', **arguments)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return self.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict(
+        {
+          'image': tfds.features.Image(shape=self.SHAPE),
+          'label': tfds.features.ClassLabel(names=self.CLASSES),
+        }
+      ),
+      supervised_keys=('image', 'label'),
+      homepage=self.HOMEPAGE,
+      description=self.__doc__,
+    )
+
+  def _split_generators(self, dl_manager):
+    return {
+      split: self._generate_examples(images, labels)
+      for split, (images, labels) in self.read().items()
+    }
+
+  def _generate_examples(self, images, labels) -> Iterable:
+    for index, (image, label) in enumerate(zip(images, labels)):
+      yield index, {'image': png(image), 'label': int(label)}
+
+
+def load_built(builder_class: type, data_dir: str, read) -> Source:
+  """Prepares the set unless it is there already, then decodes it once.
+
+  `read` is called only when the set must be prepared. A lock lets several
+  processes of one machine share `data_dir`.
+  """
+  root = Path(data_dir or default_data_dir()).expanduser()
+  root.mkdir(parents=True, exist_ok=True)
+  builder = builder_class(read=read, data_dir=str(root))
+  with open(root / f'.{builder.name}.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not Path(builder.data_path, 'dataset_info.json').exists():
+      print(f'preparing {builder.name} in {root} (once)', flush=True)
+    builder.download_and_prepare()
+  return Source(
+    train=decode_all(builder.as_data_source(split='train')),
+    validation=decode_all(builder.as_data_source(split='test')),
+    classes=tuple(builder.info.features['label'].names),
+  )
+
+
+def decode_all(examples: Sequence[dict]) -> InMemory:
+  images, labels = [], []
+  for example in examples:
+    images.append(example['image'])
+    labels.append(example['label'])
+  return InMemory(np.stack(images), np.asarray(labels, np.int32))

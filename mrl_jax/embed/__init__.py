@@ -1,0 +1,1 @@
+"""Embeddings in use: exact nearest neighbours of every prefix."""

@@ -1,0 +1,125 @@
+"""Linear classifiers over nested prefixes: MRL, MRL-E and fixed feature (FF).
+
+Each maps an embedding [b d] to logits [g b v], in float32.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+
+from mrl_jax import nested
+from mrl_jax.shapes import Array, Float
+
+kernel_init = nnx.initializers.lecun_normal()
+
+
+class MRL(nnx.Module):
+  """One kernel per prefix: logits_m = z[:m] W_m + b_m (paper, eq. 1)."""
+
+  def __init__(self, dims: Sequence[int], classes: int, *, rngs: nnx.Rngs):
+    self.dims = tuple(dims)
+    self.classifiers = nnx.List(
+      [
+        nnx.Linear(m, classes, kernel_init=kernel_init, rngs=rngs)
+        for m in self.dims
+      ]
+    )
+
+  def __call__(self, embedding: Float[Array, 'b d']) -> Float[Array, 'g b v']:
+    embedding = embedding.astype(jnp.float32)
+    return jnp.stack(
+      [
+        classifier(embedding[:, :m])
+        for m, classifier in zip(self.dims, self.classifiers)
+      ]
+    )
+
+  def at(
+    self, embedding: Float[Array, 'b d'], dim: int
+  ) -> tuple[Float[Array, 'b v'], int]:
+    """Logits from z[:dim], and the width of the classifier that gave them.
+
+    A width that was not trained is read by the next wider classifier with
+    zeros beyond z[:dim].
+    """
+    index = next(i for i, m in enumerate(self.dims) if m >= dim)
+    classifier = self.classifiers[index]
+    logits = embedding[:, :dim].astype(jnp.float32) @ classifier.kernel[:dim]
+    return logits + classifier.bias[...], self.dims[index]
+
+
+class MRLE(nnx.Module):
+  """One kernel for all prefixes: logits_m = z[:m] W[:m] + b (MRL-E).
+
+  With `per_prefix`, prefix m has a scale and a bias of its own,
+  logits_m = s_m * (z[:m] W[:m]) + b_m: G (v + 1) parameters that let the
+  smallest prefixes set their own temperature and class prior.
+  """
+
+  def __init__(
+    self,
+    dims: Sequence[int],
+    classes: int,
+    *,
+    per_prefix: bool = False,
+    rngs: nnx.Rngs,
+  ):
+    self.dims = tuple(dims)
+    count = len(self.dims) if per_prefix else 1
+    shape = (self.dims[-1], classes)
+    self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
+    self.bias = nnx.Param(jnp.zeros((count, classes)))
+    if per_prefix:
+      self.scale = nnx.Param(jnp.ones((count, 1)))
+    self.per_prefix = per_prefix
+
+  def __call__(self, embedding: Float[Array, 'b d']) -> Float[Array, 'g b v']:
+    embedding = embedding.astype(jnp.float32)
+    logits = nested.prefix_products(embedding, self.kernel[...], self.dims)
+    if self.per_prefix:
+      logits = logits * self.scale[...][:, None]
+    return logits + self.bias[...][:, None]
+
+  def at(
+    self, embedding: Float[Array, 'b d'], dim: int
+  ) -> tuple[Float[Array, 'b v'], int]:
+    """Logits from z[:dim], trained or not, and the prefix of its bias."""
+    index = next(i for i, m in enumerate(self.dims) if m >= dim)
+    row = min(index, self.bias.shape[0] - 1)
+    logits = embedding[:, :dim].astype(jnp.float32) @ self.kernel[:dim]
+    if self.per_prefix:
+      logits = logits * self.scale[row]
+    return logits + self.bias[row], self.dims[index]
+
+
+class FF(nnx.Module):
+  """One classifier on z[:dim], the fixed-feature baseline of the paper.
+
+  The encoder keeps its full width; one training per `dim` gives the curve.
+  """
+
+  def __init__(
+    self, dims: Sequence[int], classes: int, *, dim: int = 0, rngs: nnx.Rngs
+  ):
+    self.dims = (dim or dims[-1],)
+    if not 0 < self.dims[0] <= dims[-1]:
+      raise ValueError(f'head.dim={dim} must be from 1 to {dims[-1]}')
+    self.classifier = nnx.Linear(
+      self.dims[0], classes, kernel_init=kernel_init, rngs=rngs
+    )
+
+  def __call__(self, embedding: Float[Array, 'b d']) -> Float[Array, 'g b v']:
+    return self.at(embedding, self.dims[0])[0][None]
+
+  def at(
+    self, embedding: Float[Array, 'b d'], dim: int
+  ) -> tuple[Float[Array, 'b v'], int]:
+    """Logits from z[:dim], zeros beyond it, and the width of the classifier."""
+    dim = min(dim, self.dims[0])
+    prefix = embedding[:, :dim].astype(jnp.float32)
+    logits = prefix @ self.classifier.kernel[:dim] + self.classifier.bias[...]
+    return logits, self.dims[0]
+
+
+HEADS = {'mrl': MRL, 'mrl_e': MRLE, 'ff': FF}

@@ -1,0 +1,185 @@
+"""The idea: one embedding whose every prefix z[:m] is an embedding.
+
+Everything else in the project is ordinary; this file says what `dims` are,
+what their weights are, how prefixes are cut and normalised, and how any loss
+becomes a Matryoshka loss (arXiv:2205.13147, section 3).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mrl_jax.shapes import Array, Bool, Float, Key
+
+PRESETS = {
+  'uniform': (1.0,),
+  '8boost': (2.0, 1.0),
+  '8+16boost': (2.0, 1.5, 1.0),
+}
+
+
+def check_dims(
+  dims: Sequence[int], width: int, name: str = 'dims'
+) -> tuple[int, ...]:
+  """`dims` as a tuple, once they increase strictly and end at `width`.
+
+  Raises:
+    ValueError: naming the value, the rule it broke and the fix.
+  """
+  said = f'{name}={tuple(dims)}'
+  if not dims:
+    raise ValueError(f'{said} is empty; name at least the width {width}')
+  if not all(isinstance(m, (int, np.integer)) and m > 0 for m in dims):
+    raise ValueError(f'{said} must hold whole numbers above 0')
+  dims = tuple(int(m) for m in dims)
+  if len(set(dims)) < len(dims):
+    raise ValueError(f'{said} repeats a width; name each once')
+  if dims != tuple(sorted(dims)) or dims[-1] != width:
+    raise ValueError(f'{said} must increase and end at the width {width}')
+  return dims
+
+
+def halving(width: int, smallest: int = 8) -> tuple[int, ...]:
+  """The paper's spacing: width, width/2, ... down to `smallest`, increasing."""
+  dims = [width]
+  while dims[-1] % 2 == 0 and dims[-1] // 2 >= smallest:
+    dims.append(dims[-1] // 2)
+  return tuple(reversed(dims))
+
+
+def dim_weights(
+  weights: str | Sequence[float], dims: Sequence[int]
+) -> tuple[float, ...]:
+  """One loss weight per prefix, from a preset's name or from numbers.
+
+  Presets (arXiv:2205.13147, table 27): `uniform` (1, 1, ...), `8boost`
+  (2, 1, 1, ...), `8+16boost` (2, 1.5, 1, ...); the last entry repeats.
+
+  Raises:
+    ValueError: for an unknown preset, another length, or a negative weight.
+  """
+  if isinstance(weights, str):
+    if weights not in PRESETS:
+      raise ValueError(
+        f'weights={weights!r} is no preset; choose one of '
+        f'{", ".join(PRESETS)}, or give {len(dims)} numbers'
+      )
+    preset = PRESETS[weights]
+    return tuple(preset[min(g, len(preset) - 1)] for g in range(len(dims)))
+  if len(weights) != len(dims):
+    raise ValueError(
+      f'weights={tuple(weights)} has {len(weights)} entries for '
+      f'{len(dims)} dims {tuple(dims)}; give one per dim'
+    )
+  if any(w < 0 for w in weights) or not any(w > 0 for w in weights):
+    raise ValueError(
+      f'weights={tuple(weights)} must be at least 0, and one of them above 0'
+    )
+  return tuple(float(w) for w in weights)
+
+
+def blocks(dims: Sequence[int]) -> tuple[slice, ...]:
+  """The disjoint slices between consecutive dims: [0:8), [8:16), [16:32) ..."""
+  return tuple(slice(a, b) for a, b in zip((0, *dims[:-1]), dims))
+
+
+def prefix_masks(
+  dims: Sequence[int], width: int | None = None
+) -> Bool[Array, 'g d']:
+  """True where a coordinate belongs to the prefix, one row per prefix."""
+  width = dims[-1] if width is None else width
+  return jnp.arange(width)[None, :] < jnp.asarray(dims)[:, None]
+
+
+def prefixes(
+  embedding: Float[Array, 'b d'], dims: Sequence[int]
+) -> Float[Array, 'g b d']:
+  """The embedding once per prefix, zero beyond it."""
+  masks = prefix_masks(dims, embedding.shape[-1])
+  return jnp.where(masks[:, None, :], embedding, 0)
+
+
+def normalise_prefix(
+  embedding: Float[Array, '*b d'], dim: int, epsilon: float = 1e-12
+) -> Float[Array, '*b m']:
+  """z[:dim] at unit length: first cut, then normalise, in float32 or wider.
+
+  `epsilon` stands inside the root, so a zero prefix stays zero, with finite
+  gradients.
+  """
+  prefix = embedding[..., :dim]
+  prefix = prefix.astype(jnp.promote_types(prefix.dtype, jnp.float32))
+  squares = jnp.sum(prefix * prefix, axis=-1, keepdims=True)
+  return prefix * jax.lax.rsqrt(squares + epsilon)
+
+
+def prefix_norms(
+  embedding: Float[Array, 'b d'], dims: Sequence[int], epsilon: float = 1e-12
+) -> Float[Array, 'g b']:
+  """The length of every prefix, from one pass: cumulative sums of squares."""
+  wide = embedding.astype(jnp.promote_types(embedding.dtype, jnp.float32))
+  squares = jnp.stack(
+    [jnp.sum(wide[:, block] ** 2, axis=-1) for block in blocks(dims)]
+  )
+  return jnp.sqrt(jnp.cumsum(squares, axis=0) + epsilon)
+
+
+def prefix_products(
+  left: Float[Array, 'b d'], right: Float[Array, 'd v'], dims: Sequence[int]
+) -> Float[Array, 'g b v']:
+  """z[:m] @ W[:m] at every prefix, for the matmuls of the widest alone.
+
+  P_g = P_{g-1} + z[block_g] W[block_g]: each block between dims is multiplied
+  once and running sums give every prefix.
+  """
+  parts = [left[:, block] @ right[block] for block in blocks(dims)]
+  return jnp.cumsum(jnp.stack(parts), axis=0)
+
+
+def matryoshka(
+  loss_fn: Callable[..., Float[Array, 'b']],
+  dims: Sequence[int],
+  weights: Sequence[float] | None = None,
+) -> Callable[..., Float[Array, 'b']]:
+  """`loss_fn(embedding, *rest)` as the weighted sum over prefixes of it.
+
+  The returned function vmaps `loss_fn` over copies of the embedding that are
+  zero beyond each prefix (arXiv:2205.13147, eq. 1). It is right for losses to
+  which a zero coordinate is an absent one: linear heads, inner products,
+  normalised similarities. It is wrong for a LayerNorm after the cut.
+  `*rest` is shared by all prefixes.
+  """
+  weights = dim_weights('uniform' if weights is None else weights, dims)
+
+  def nested_loss(embedding, *rest):
+    cut = prefixes(embedding, dims)
+    losses = jax.vmap(lambda z: loss_fn(z, *rest))(cut)
+    return jnp.tensordot(jnp.asarray(weights, losses.dtype), losses, axes=1)
+
+  return nested_loss
+
+
+def random_subset(
+  key: Key[Array, ''], weights: Float[Array, 'g'], count: int
+) -> Float[Array, 'g']:
+  """Weights with all but `count` prefixes set to 0, drawn uniformly, in jit.
+
+  The widest prefix is always kept. The kept weights are scaled so that the
+  expected total loss is that of all prefixes: by (g - 1) / (count - 1) for
+  the drawn ones. `count=0` keeps everything.
+
+  Raises:
+    ValueError: if `count` is neither 0 nor between 2 and g.
+  """
+  total = len(weights)
+  if count in (0, total):
+    return weights
+  if not 2 <= count < total:
+    raise ValueError(
+      f'dims_per_step={count} must be 0 (all) or from 2 to {total}'
+    )
+  order = jax.random.permutation(key, total - 1)
+  drawn = (order < count - 1) * ((total - 1) / (count - 1))
+  return weights * jnp.append(drawn.astype(weights.dtype), 1)

@@ -1,0 +1,60 @@
+"""The line a person watches while a run goes on."""
+
+import sys
+import time
+
+
+class Progress:
+  """Step, loss, examples/s and time left; overwrites itself on a terminal.
+
+  Only time spent training counts for the speed: call `pause` before other
+  work and `resume` after it.
+  """
+
+  def __init__(self, first: int, total: int, batch_size: int, shown: bool):
+    self.total, self.batch_size, self.shown = total, batch_size, shown
+    self.terminal = sys.stdout.isatty()
+    self.step, self.seconds = first, 0.0
+    self.waited = 0.0
+    self.started: float | None = None
+
+  def resume(self) -> None:
+    if self.started is None:
+      self.started = time.perf_counter()
+
+  def pause(self) -> None:
+    if self.started is not None:
+      self.seconds += time.perf_counter() - self.started
+      self.started = None
+      if self.terminal and self.shown:
+        print()
+
+  def report(self, step: int, loss: float) -> dict[str, float]:
+    """Prints the line; returns examples/s and the share of time waiting."""
+    now = time.perf_counter()
+    if self.started is not None:
+      self.seconds += now - self.started
+      self.started = now
+    seconds, steps = max(self.seconds, 1e-9), step - self.step
+    rate = steps * self.batch_size / seconds
+    share = min(self.waited / seconds, 1.0)
+    self.step, self.seconds, self.waited = step, 0.0, 0.0
+    left = (self.total - step) * self.batch_size / max(rate, 1e-9)
+    line = (
+      f'step {step:>7,}/{self.total:,}  loss {loss:8.4f}  '
+      f'{rate:9,.0f} examples/s  {duration(left)} left'
+    )
+    if self.shown:
+      end = '' if self.terminal else '\n'
+      print(('\r' if self.terminal else '') + line, end=end, flush=True)
+    return {'examples_per_second': rate, 'data_wait_share': share}
+
+
+def duration(seconds: float) -> str:
+  """12s, 3m05s, 2h07m."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f'{seconds}s'
+  if seconds < 3600:
+    return f'{seconds // 60}m{seconds % 60:02d}s'
+  return f'{seconds // 3600}h{seconds % 3600 // 60:02d}m'

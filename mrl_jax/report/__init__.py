@@ -1,0 +1,1 @@
+"""Results as tables, pictures and a page; reads files, knows nothing else."""

@@ -1,0 +1,182 @@
+"""Where arrays live: the mesh, placement rules, and batches across processes.
+
+The only file that knows about placement. Axes: `data` splits the batch,
+`fsdp` splits the batch and the parameters, `tensor` splits attention heads,
+MLP hidden units and the classes of a head.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mrl_jax.shapes import PyTree
+
+AXES = ('data', 'fsdp', 'tensor')
+BATCH_AXES = ('data', 'fsdp')
+
+# Arrays smaller than this stay whole on every device: gathering them costs
+# more latency than their memory is worth.
+SMALLEST_SHARDED = 4096
+
+# The end of a parameter's path -> its split over `tensor`. A row applies to
+# arrays with as many axes as it has entries.
+TENSOR_RULES = (
+  (r'(query|key|value)/kernel', (None, 'tensor', None)),
+  (r'(query|key|value)/bias', ('tensor', None)),
+  (r'attention/out/kernel', ('tensor', None, None)),
+  (r'mlp/up/kernel', (None, 'tensor')),
+  (r'mlp/up/bias', ('tensor',)),
+  (r'mlp/down/kernel', ('tensor', None)),
+  (r'head/(.*/)?kernel', (None, 'tensor')),
+  (r'head/(.*/)?bias', ('tensor',)),
+)
+
+
+def initialise(distributed: str = '') -> None:
+  """Joins the other processes of a launch; does nothing for a single one.
+
+  `distributed` is 'auto' (TPU pods, Slurm, Open MPI, Kubernetes tell their
+  own), or 'HOST:PORT,COUNT,INDEX'. Without it, a launch is recognised by the
+  variables that Slurm, Open MPI and TPU pods set.
+
+  Raises:
+    ValueError: if `distributed` is neither.
+  """
+  if jax.distributed.is_initialized():
+    return
+  if distributed not in ('', 'auto'):
+    match = re.fullmatch(r'(.+:\d+),(\d+),(\d+)', distributed)
+    if not match:
+      raise ValueError(
+        f"--distributed={distributed} must be 'auto' or HOST:PORT,COUNT,INDEX"
+      )
+    address, count, index = match.groups()
+    jax.distributed.initialize(address, int(count), int(index))
+  elif distributed == 'auto' or launched_on_many(os.environ):
+    jax.distributed.initialize()
+
+
+def launched_on_many(environment: Mapping[str, str]) -> bool:
+  """True if a launcher's variables tell of several processes."""
+  counts = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
+  return (
+    any(int(environment.get(name) or 1) > 1 for name in counts)
+    or environment.get('TPU_WORKER_HOSTNAMES', '').count(',') > 0
+    or 'JAX_COORDINATOR_ADDRESS' in environment
+  )
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+  """A mesh over all devices; one axis may be -1, "the rest".
+
+  Raises:
+    ValueError: if the sizes do not multiply to the number of devices.
+  """
+  sizes = {'data': data, 'fsdp': fsdp, 'tensor': tensor}
+  said = ', '.join(f'{axis}={size}' for axis, size in sizes.items())
+  devices = jax.device_count()
+  free = [axis for axis, size in sizes.items() if size == -1]
+  if len(free) > 1 or any(s < 1 and s != -1 for s in sizes.values()):
+    raise ValueError(f'mesh({said}): sizes are at least 1, one may be -1')
+  known = math.prod(size for size in sizes.values() if size != -1)
+  if free:
+    sizes[free[0]] = devices // known
+  if math.prod(sizes.values()) != devices:
+    raise ValueError(
+      f'mesh({said}) does not fit {devices} devices; the sizes must multiply '
+      f'to {devices} (-1 in one axis takes the rest)'
+    )
+  return jax.make_mesh(
+    tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3
+  )
+
+
+def check_batch(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
+  """Raises ValueError unless a batch divides over mesh and `parts`."""
+  split = mesh.shape['data'] * mesh.shape['fsdp'] * parts
+  if size < 1 or size % split:
+    lower = max(size // split, 1) * split
+    why = f'data {mesh.shape["data"]} x fsdp {mesh.shape["fsdp"]}'
+    why += f' x accumulate {parts}' if parts > 1 else ''
+    raise ValueError(
+      f'{name}={size} does not divide by {split} ({why}); '
+      f'use {lower} or {lower + split}'
+    )
+
+
+def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+  """The split of one array: `tensor` by its path, then `fsdp` by its shape.
+
+  `fsdp` takes the largest axis that it divides and `tensor` left alone.
+  Whatever does not divide stays whole.
+  """
+  axes = [None] * len(shape)
+  for pattern, split in TENSOR_RULES:
+    if len(split) == len(shape) and re.search(f'(^|/){pattern}$', path):
+      axes = [
+        name if name and size % mesh.shape[name] == 0 else None
+        for name, size in zip(split, shape)
+      ]
+      break
+  if mesh.shape['fsdp'] > 1 and math.prod(shape) >= SMALLEST_SHARDED:
+    for i in sorted(range(len(shape)), key=lambda i: -shape[i]):
+      if axes[i] is None and shape[i] % mesh.shape['fsdp'] == 0:
+        axes[i] = 'fsdp'
+        break
+  return PartitionSpec(*axes)
+
+
+def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+  """A NamedSharding for every array of `tree` (arrays or their shapes).
+
+  Optimizer moments lie under the same path endings as their parameters, so
+  the same rules serve them.
+  """
+
+  def place(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return NamedSharding(mesh, spec(name, leaf.shape, mesh))
+
+  return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+  """First axis over `data` and `fsdp`; whole over `tensor`."""
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def local_rows(size: int, mesh: Mesh) -> np.ndarray:
+  """The rows of a global batch that this process's devices hold, increasing."""
+  slices = over_batch(mesh).addressable_devices_indices_map((size,)).values()
+  return np.unique(np.concatenate([np.arange(size)[s[0]] for s in slices]))
+
+
+def global_batch(
+  batch: Mapping[str, np.ndarray], rows: np.ndarray, size: int, mesh: Mesh
+) -> dict[str, jax.Array]:
+  """This process's rows of a batch, joined with all others' on the mesh.
+
+  Row i of the result is row i of the global batch, whatever the number of
+  processes and the order of their devices.
+  """
+  sharding = over_batch(mesh)
+
+  def join(local):
+    def part(index):
+      start, stop, _ = index[0].indices(size)
+      first = np.searchsorted(rows, start)
+      return local[first : first + stop - start]
+
+    shape = (size, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, part)
+
+  return {name: join(np.asarray(local)) for name, local in batch.items()}

@@ -1,0 +1,133 @@
+"""Supervised classification with a nested head (arXiv:2205.13147)."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mrl_jax import metrics, nested
+from mrl_jax.data import transforms
+from mrl_jax.losses import softmax
+from mrl_jax.shapes import Array, Float, Key, PyTree
+
+
+def named(tree: PyTree) -> PyTree:
+  """The tree with text keys only: what checkpoints store."""
+  if not isinstance(tree, Mapping):
+    return tree
+  return {str(key): named(value) for key, value in tree.items()}
+
+
+class Classify:
+  """An encoder and a head, trained by the nested softmax cross entropy.
+
+  Args:
+    make_encoder, make_head: nnx.Rngs -> module.
+    weights: loss weight of each of the head's prefixes.
+    classes: how many there are.
+    mean, std: of the pixels in [0, 1], per channel.
+    label_smoothing: share of the target spread over all classes.
+    mixup: alpha of the Beta distribution, 0 off.
+    dims_per_step: prefixes drawn for each update, 0 all.
+  """
+
+  def __init__(
+    self,
+    make_encoder: Callable[[nnx.Rngs], nnx.Module],
+    make_head: Callable[[nnx.Rngs], nnx.Module],
+    weights: Sequence[float],
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    dims_per_step: int = 0,
+  ):
+    if not 0 <= label_smoothing < 1:
+      raise ValueError(f'label_smoothing={label_smoothing} must be in [0, 1)')
+    if mixup < 0:
+      raise ValueError(f'mixup={mixup} must be at least 0')
+    self.makers = {'encoder': make_encoder, 'head': make_head}
+    abstract = {
+      name: nnx.eval_shape(lambda make=make: make(nnx.Rngs(0)))
+      for name, make in self.makers.items()
+    }
+    self.graphs = {name: nnx.graphdef(m) for name, m in abstract.items()}
+    self.dims = abstract['head'].dims
+    self.weights = tuple(weights)
+    self.classes, self.mean, self.std = classes, mean, std
+    self.label_smoothing = label_smoothing
+    self.mixup, self.dims_per_step = mixup, dims_per_step
+    nested.random_subset(
+      jax.random.key(0), jnp.asarray(self.weights), dims_per_step
+    )
+
+  def init(self, key: Key[Array, '']) -> tuple[PyTree, PyTree]:
+    """(params, stats), nested dicts with the keys `encoder` and `head`."""
+    params, stats = {}, {}
+    for index, (name, make) in enumerate(self.makers.items()):
+      module = make(nnx.Rngs(jax.random.fold_in(key, index)))
+      _, trained, rest = nnx.split(module, nnx.Param, ...)
+      params[name] = named(nnx.to_pure_dict(trained))
+      stats[name] = named(nnx.to_pure_dict(rest))
+    return params, stats
+
+  def module(self, name: str, params: PyTree, stats: PyTree) -> nnx.Module:
+    return nnx.merge(self.graphs[name], params[name], stats[name])
+
+  def loss(
+    self, params: PyTree, stats: PyTree, batch: Mapping, key: Key[Array, '']
+  ) -> tuple[Float[Array, ''], tuple[PyTree, dict]]:
+    """(mean loss of the batch in nats, (stats, metrics per dim))."""
+    mixup_key, dims_key, encoder_key = jax.random.split(key, 3)
+    encoder = self.module('encoder', params, stats)
+    head = self.module('head', params, stats)
+    images = transforms.normalise(batch['image'], self.mean, self.std)
+    targets = jax.nn.one_hot(batch['label'], self.classes)
+    if self.mixup:
+      images, targets = transforms.mixup(images, targets, self.mixup, mixup_key)
+    logits = head(encoder(images, train=True, key=encoder_key))
+
+    smoothed = softmax.smooth_labels(
+      targets, logits.shape[-1], self.label_smoothing
+    )
+    weights = nested.random_subset(
+      dims_key, jnp.asarray(self.weights), self.dims_per_step
+    )
+    rows = softmax.nested_cross_entropy(logits, smoothed, weights)
+    loss = metrics.masked_mean(rows, batch['mask'])
+
+    per_dim = softmax.cross_entropy(logits, smoothed)
+    right = jnp.argmax(logits, -1) == jnp.argmax(targets, -1)
+    values = {'loss': loss}
+    for g, m in enumerate(self.dims):
+      values[f'loss/d{m}'] = metrics.masked_mean(per_dim[g], batch['mask'])
+      values[f'accuracy/d{m}'] = metrics.masked_mean(right[g], batch['mask'])
+    rest = {
+      'encoder': named(
+        nnx.to_pure_dict(nnx.state(encoder, nnx.Not(nnx.Param)))
+      ),
+      'head': stats['head'],
+    }
+    return loss, (rest, values)
+
+  def embed(
+    self, params: PyTree, stats: PyTree, batch: Mapping
+  ) -> Float[Array, 'b d']:
+    """Full-width embeddings, not normalised, float32."""
+    images = transforms.normalise(batch['image'], self.mean, self.std)
+    return self.module('encoder', params, stats)(images)
+
+  def logits(
+    self,
+    params: PyTree,
+    stats: PyTree,
+    batch: Mapping,
+    dims: Sequence[int],
+  ) -> Float[Array, 'g b v']:
+    """The head's logits at any `dims`, trained or not (heads.py says how)."""
+    head = self.module('head', params, stats)
+    embedding = self.embed(params, stats, batch)
+    return jnp.stack([head.at(embedding, m)[0] for m in dims])

@@ -1,0 +1,31 @@
+"""Trains an encoder whose every prefix is an embedding (see README.md).
+
+python train.py --config=configs/vit_mrl.py
+"""
+
+import sys
+
+from mrl_jax import config as configs
+
+
+def main(argv: list[str]) -> int:
+  options, words = configs.parse(argv, 'train')
+  try:
+    config, name = configs.load(options.config)
+    configs.override(config, words)
+    if options.print_config:
+      print(configs.to_json(config))
+      return 0
+    from mrl_jax import build, loop, sharding
+
+    with configs.blame('--distributed'):
+      sharding.initialise(options.distributed)
+    run = build.run(config, options.workdir or f'runs/{name}')
+    configs.claim_workdir(run.workdir, config)
+    return loop.train(run)
+  except configs.UsageError as error:
+    return configs.fail(error)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))
