@@ -113,15 +113,15 @@ def digits() -> ConfigDict:
 def fashion_mnist(config: ConfigDict) -> None:
   config.dims = (8, 16, 32, 64, 128)
   config.encoder.update(
-    image_size=28, patch_size=4, width=128, depth=6, heads=4, drop_path=0.1
+    image_size=28, patch_size=4, width=128, depth=4, heads=4
   )
   config.data.source = ConfigDict(dict(name='fashion_mnist', path=''))
   config.data.augment.update(pad=2, flip=True)
   config.data.update(mean=(0.286,), std=(0.353,))
   config.train.update(
-    steps=0, epochs=16.0, batch_size=256, eval_every=1000, log_every=50
+    steps=0, epochs=16.0, batch_size=128, eval_every=2500, log_every=100
   )
-  config.optim.update(learning_rate=1e-3, warmup_steps=300)
+  config.optim.update(learning_rate=1e-3, warmup_steps=500)
   config.eval.update(batch_size=500, dims=(12, 24, 48, 96))
   config.checkpoint.every = 500
 
