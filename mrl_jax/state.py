@@ -130,7 +130,7 @@ def make_step(
       moving = jax.tree.map(
         lambda old, new: decay * old + (1 - decay) * new, moving, params
       )
-    values['gradient_norm'] = optax.global_norm(grads)
+    values['gradient_norm'] = optax.tree.norm(grads)
     values['learning_rate'] = jnp.asarray(schedule(state.step))
     new = TrainState(state.step + 1, params, stats, opt_state, moving)
     return new, values

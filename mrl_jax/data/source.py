@@ -62,6 +62,7 @@ class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """
 
   VERSION = tfds.core.Version('1.0.0')
+  pkg_dir_path = Path(__file__).parent  # where TFDS looks for descriptions
 
   def __init__(self, *, read, **arguments):
     self.read = read

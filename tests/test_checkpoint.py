@@ -1,0 +1,158 @@
+"""Checkpoints come back whole, on any mesh, or say why they cannot."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mrl_jax import checkpoint, sharding
+
+
+def tree(scale=1.0):
+  return {
+    'params': {
+      'encoder': {
+        'layers': {'0': {'kernel': scale * jnp.arange(8192.0).reshape(64, 128)}}
+      },
+      'head': {'bias': scale * jnp.ones(10)},
+    },
+    'average': {},
+    'step': jnp.asarray(3, jnp.int32),
+  }
+
+
+def placed(mesh):
+  state = tree()
+  return jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    state,
+    sharding.shardings(state, mesh),
+  )
+
+
+def put(state, mesh):
+  return jax.device_put(state, sharding.shardings(state, mesh))
+
+
+MESH = (2, 2, 2)
+
+
+def save(folder, steps, **options):
+  saver = checkpoint.Checkpointer(folder, **options)
+  for step, value in steps.items():
+    saver.save(
+      step,
+      put(tree(step), sharding.make_mesh(*MESH)),
+      {'examples_seen': step},
+      None if value is None else {'linear/top1/d8': value},
+    )
+  saver.close()
+
+
+@pytest.mark.parametrize('shape', [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
+def test_a_checkpoint_restores_onto_any_mesh(tmp_path, shape):
+  save(tmp_path, {7: None})
+  target = placed(sharding.make_mesh(*shape))
+  reader = checkpoint.Checkpointer(tmp_path)
+  assert reader.newest() == 7
+  state, data = reader.restore(7, target)
+  reader.close()
+  chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(tree(7)))
+  assert data == {'examples_seen': 7}
+  for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(target)):
+    assert leaf.sharding == expected.sharding
+    assert leaf.dtype == expected.dtype
+
+
+def test_the_last_two_and_the_best_are_kept(tmp_path):
+  values = {1: 0.1, 2: 0.9, 3: 0.5, 4: None, 5: 0.6}
+  save(tmp_path, values, keep=2, best='linear/top1/d8')
+  assert checkpoint.steps(tmp_path) == [2, 4, 5]
+
+
+def test_without_a_best_metric_only_the_last_are_kept(tmp_path):
+  save(tmp_path, dict.fromkeys(range(1, 5)), keep=1)
+  assert checkpoint.steps(tmp_path) == [4]
+
+
+def data_file(folder):
+  return max(
+    (p for p in folder.rglob('*') if p.is_file()),
+    key=lambda p: p.stat().st_size,
+  )
+
+
+def test_a_flipped_byte_is_seen_and_the_older_step_taken(tmp_path, capsys):
+  save(tmp_path, {1: None, 2: None})
+  path = data_file(tmp_path / '2')
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  reader = checkpoint.Checkpointer(tmp_path)
+  assert reader.newest() == 1
+  assert 'checkpoint 2 is skipped' in capsys.readouterr().out
+  with pytest.raises(checkpoint.CheckpointError, match='has changed since'):
+    reader.restore(2, placed(sharding.make_mesh(*MESH)))
+  reader.close()
+
+
+def test_missing_files_and_empty_folders_are_seen(tmp_path):
+  save(tmp_path, {1: None, 2: None})
+  data_file(tmp_path / '2').unlink()
+  (tmp_path / '9').mkdir()
+  assert checkpoint.newest_whole(tmp_path) == 1
+  data_file(tmp_path / '1').unlink()
+  reader = checkpoint.Checkpointer(tmp_path)
+  with pytest.raises(checkpoint.CheckpointError, match='none is whole'):
+    reader.newest()
+  reader.close()
+
+
+def test_no_checkpoint_at_all(tmp_path):
+  reader = checkpoint.Checkpointer(tmp_path / 'new')
+  assert reader.newest() is None
+  with pytest.raises(
+    checkpoint.CheckpointError, match='no step 5; it has none'
+  ):
+    reader.restore(5, placed(sharding.make_mesh(*MESH)))
+  reader.close()
+
+
+def test_all_shapes_that_differ_are_named_together(tmp_path):
+  save(tmp_path, {1: None})
+  target = placed(sharding.make_mesh(*MESH))
+  target['params']['head']['bias'] = jax.ShapeDtypeStruct((11,), jnp.float32)
+  target['params']['head']['kernel'] = jax.ShapeDtypeStruct((3,), jnp.float32)
+  reader = checkpoint.Checkpointer(tmp_path)
+  with pytest.raises(checkpoint.CheckpointError, match='2 arrays differ') as e:
+    reader.restore(1, target)
+  reader.close()
+  assert 'params/head/bias: saved (10,), expected (11,)' in str(e.value)
+  assert 'params/head/kernel: saved nothing' in str(e.value)
+
+
+def test_the_encoder_alone_is_restored(tmp_path):
+  save(tmp_path, {4: None})
+  target = placed(sharding.make_mesh(1, 8, 1))['params']['encoder']
+  encoder = checkpoint.restore_encoder(tmp_path, target)
+  chex.assert_trees_all_equal(
+    jax.device_get(encoder), jax.device_get(tree(4)['params']['encoder'])
+  )
+  target['layers']['0']['kernel'] = jax.ShapeDtypeStruct((2,), jnp.float32)
+  with pytest.raises(checkpoint.CheckpointError, match='differs in 1 arrays'):
+    checkpoint.restore_encoder(tmp_path, target)
+  with pytest.raises(checkpoint.CheckpointError, match='no whole checkpoint'):
+    checkpoint.restore_encoder(tmp_path / 'nowhere', target)
+
+
+def test_the_manifest_covers_every_file(tmp_path):
+  save(tmp_path, {1: None})
+  folder = tmp_path / '1'
+  assert checkpoint.damage(folder) == ''
+  for path in checkpoint.files(folder):
+    data = path.read_bytes()
+    path.write_bytes(data + b'x')
+    assert 'has changed' in checkpoint.damage(folder), path
+    path.write_bytes(data)
+  np.testing.assert_equal(checkpoint.damage(folder), '')
