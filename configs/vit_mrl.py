@@ -93,7 +93,7 @@ def digits() -> ConfigDict:
         warmup_steps=100,
         weight_decay=0.05,
         clip_norm=1.0,
-        options=dict(b1=0.9, b2=0.999),
+        options=dict(),  # b1, momentum ...: see optim.py
         average=0.0,  # decay of the parameters' moving average, 0 off
       ),
       mesh=dict(data=-1, fsdp=1, tensor=1),

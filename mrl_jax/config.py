@@ -110,7 +110,7 @@ def override(config: ConfigDict, words: Sequence[str]) -> None:
   """Applies `--config.a.b=value` words, each to a key that is there.
 
   Values are Python literals, or plain text for text keys; whole numbers serve
-  as floats, and `a,b` as a tuple.
+  as floats, `a,b` as a tuple, and a dict replaces a whole group.
 
   Raises:
     UsageError: for stray words, unknown keys and values of another type.
@@ -128,7 +128,9 @@ def override(config: ConfigDict, words: Sequence[str]) -> None:
       part = descend(part, key, where)
       where += f'{key}.'
     old = descend(part, last, where)
-    part[last] = convert(text, old, dotted)
+    value = convert(text, old, dotted)
+    with part.ignore_type():  # checked by convert
+      part[last] = value
 
 
 def descend(part, key: str, where: str):
@@ -144,14 +146,17 @@ def descend(part, key: str, where: str):
 
 def convert(text: str, old, key: str):
   """`text` as a value of the type of `old`."""
-  if isinstance(old, ConfigDict):
-    raise UsageError(
-      f'--config.{key} is a group; set one of its keys: {", ".join(old)}'
-    )
   try:
     value = ast.literal_eval(text)
   except (ValueError, SyntaxError):
     value = {'true': True, 'false': False}.get(text.lower(), text)
+  if isinstance(old, ConfigDict):
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+      return ConfigDict(value)
+    raise UsageError(
+      f'--config.{key} is a group; set one of its keys '
+      f'({", ".join(old) or "none yet"}), or all at once as {{"key": value}}'
+    )
   many = isinstance(old, (tuple, list))
   if many and not isinstance(value, (tuple, list, str)):
     value = (value,)

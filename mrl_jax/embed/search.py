@@ -42,7 +42,7 @@ def nested_top_k(
   if not 0 < k <= len(database):
     raise ValueError(f'k={k} must be from 1 to the {len(database)} rows')
   devices = mesh.size
-  chunk = min(ROWS_AT_ONCE, max(k, -(-len(database) // devices)))
+  chunk = max(k, min(ROWS_AT_ONCE, -(-len(database) // devices)))
   rows = round_up(len(database), devices * chunk)
   every = PartitionSpec(mesh.axis_names)
   padded = place(pad(database, rows), mesh, every)

@@ -1,0 +1,216 @@
+"""Bad input gets one clear line that names it, exit code 2, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from ml_collections import ConfigDict
+
+from mrl_jax import config
+
+SMOKE = 'configs/vit_mrl.py:smoke'
+
+
+@pytest.mark.parametrize(
+  ('words', 'said'),
+  [
+    (['--config.optim.learning_rat=1'], 'did you mean optim.learning_rate'),
+    (['--config.optin.learning_rate=1'], 'did you mean optim'),
+    (['--config.zzz=1'], 'known: seed, dims|known: .*seed'),
+    (['config.seed=3'], 'did you mean --config.seed=3'),
+    (['lr', '3'], "'lr' is not understood"),
+    (['--sede=3'], "'--sede=3' is not understood"),
+    (['--config.seed'], 'write --config.seed=VALUE'),
+    (['--config.seed=abc'], 'must be a int, like 0'),
+    (['--config.seed=1.5'], 'must be a int'),
+    (['--config.encoder.remat=3'], 'must be a bool'),
+    (['--config.optim=3'], 'is a group; set one of its keys'),
+    (['--config.seed.deep=3'], 'seed has no keys'),
+    (['--config.dims=32,16'], r'dims=\(32, 16\) must increase'),
+    (['--config.dims=16,16,32'], 'repeats a width'),
+    (['--config.dims=16,64'], 'end at the width 32'),
+    (['--config.weights=1,2'], r'weights=\(1, 2\) has 2 entries for 3 dims'),
+    (
+      ['--config.weights=9boost'],
+      "'9boost' is no preset; choose one of uniform",
+    ),
+    (['--config.train.batch_size=12'], 'does not divide by 8.* use 8 or 16'),
+    (['--config.eval.batch_size=12'], 'eval.batch_size=12 does not divide'),
+    (['--config.train.accumulate=0'], 'train.accumulate=0 must be at least 1'),
+    (['--config.encoder.patch_size=3'], 'not a multiple of patch_size'),
+    (['--config.encoder.heads=5'], 'heads=5 does not divide width=32'),
+    (['--config.encoder.channels=3'], 'set --config.encoder.channels=1'),
+    (['--config.encoder.size=XXL'], "size='XXL' is not one of tiny, Ti"),
+    (['--config.optim.warmup_steps=6'], "below the run's 6 steps"),
+    (['--config.optim.schedule=step'], "'step' is not one of cosine"),
+    (['--config.optim.name=adam'], "'adam' is not one of adamw, sgd"),
+    (['--config.optim.average=1.0'], 'optim.average=1.0 must be in'),
+    (['--config.encoder.name=vitt'], "'vitt' is not one of vit"),
+    (['--config.head.name=mlr'], "'mlr' is not one of mrl, mrl_e, ff"),
+    (['--config.task.name=regress'], "'regress' is not one of classify"),
+    (['--config.task.dims_per_step=1'], 'dims_per_step=1 must be 0'),
+    (['--config.data.source.name=mnist'], "'mnist' is not one of digits, fa"),
+    (['--config.data.augment.crop=centre'], "data.crop='centre' is not one of"),
+    (['--config.data.mean=1,2'], r'data.mean=\(1, 2\) must be 1 numbers'),
+    (['--config.mesh.data=3'], 'does not fit 8 devices'),
+    (['--config.eval.dims=40'], '40 is not in 1 to 32'),
+    (['--config.train.epochs=2'], 'set exactly one above 0'),
+    (['--config.train.log_every=0'], 'train.log_every=0 must be at least 1'),
+    (['--config.checkpoint.best=mrr/d8'], 'names no evaluator'),
+    (['--config.init_from=nowhere'], 'has no whole checkpoint'),
+    (['--distributed=here'], '--distributed=here must be'),
+  ],
+)
+def test_what_is_wrong_is_one_line(run_cli, tmp_path, words, said):
+  import re
+
+  code, _, err = run_cli(
+    'train', f'--config={SMOKE}', f'--workdir={tmp_path / "w"}', *words
+  )
+  assert code == 2, err
+  lines = [line for line in err.splitlines() if line.startswith('error: ')]
+  assert len(lines) == 1 and re.search(said, lines[0]), err
+  assert 'Traceback' not in err
+  assert not (tmp_path / 'w' / 'checkpoints' / '0').exists()
+
+
+@pytest.mark.parametrize(
+  ('flag', 'said'),
+  [
+    ('configs/vit_mlr.py', 'no such file; did you mean configs/vit_mrl.py'),
+    ('configs/vit_mrl.py:cifar11', "'cifar11' is no variant; choose from"),
+    ('configs/vit_mrl.py:cifar10,B/16', 'goes with imagenet only'),
+    ('configs/vit_mrl.py:cifar10,cifar100', 'one dataset'),
+  ],
+)
+def test_wrong_configs(run_cli, flag, said):
+  code, _, err = run_cli('train', f'--config={flag}')
+  assert code == 2 and said in err and err.count('\n') == 1
+
+
+def test_a_config_that_fails_is_named(run_cli, tmp_path):
+  path = tmp_path / 'broken.py'
+  path.write_text('def get_config(arg):\n  return 1 / 0\n')
+  code, _, err = run_cli('train', f'--config={path}')
+  assert code == 2 and 'ZeroDivisionError' in err
+  path.write_text(
+    'from ml_collections import ConfigDict\n'
+    'get_config = lambda arg: ConfigDict({"seed": 0})\n'
+  )
+  code, _, err = run_cli('train', f'--config={path}', '--workdir=unused')
+  assert code == 2 and 'the config lacks dims' in err
+
+
+def test_unwritable_workdir(run_cli, tmp_path):
+  (tmp_path / 'file').write_text('')
+  code, _, err = run_cli(
+    'train', f'--config={SMOKE}', f'--workdir={tmp_path / "file" / "w"}'
+  )
+  assert code == 2 and 'cannot be written' in err and err.count('\n') == 1
+
+
+def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
+  loaded, _ = config.load(SMOKE)
+  config.claim_workdir(tmp_path, loaded)
+  before = (tmp_path / 'config.json').read_bytes()
+  code, _, err = run_cli(
+    'train',
+    f'--config={SMOKE}',
+    f'--workdir={tmp_path}',
+    '--config.optim.learning_rate=0.5',
+  )
+  assert code == 2
+  assert 'optim.learning_rate: saved 0.002, now 0.5' in err
+  assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_keys_that_do_not_change_learning_may_differ():
+  saved, _ = config.load(SMOKE)
+  new, _ = config.load(SMOKE)
+  config.override(new, ['--config.mesh.fsdp=2', '--config.eval.dims=20'])
+  assert config.differences(saved, new) == []
+  config.override(new, ['--config.seed=1'])
+  assert config.differences(saved, new) == ['seed: saved 0, now 1']
+
+
+@pytest.mark.parametrize('entry', ['train', 'eval'])
+def test_help_teaches_by_example(run_cli, entry):
+  code, out, _ = run_cli(entry, '--help')
+  assert code == 0
+  assert out.count(f'python {entry}.py --') >= 3
+
+
+def test_print_config(run_cli):
+  code, out, _ = run_cli(
+    'train', f'--config={SMOKE}', '--print_config', '--config.seed=7'
+  )
+  assert code == 0 and json.loads(out)['seed'] == 7
+
+
+@pytest.mark.parametrize(
+  ('argv', 'said'),
+  [
+    (['--workdir=nowhere'], 'nowhere is no run: it has no config.json'),
+    ([], '--workdir'),
+    (['--workdir=x', '--step=abc'], '--step'),
+  ],
+)
+def test_eval_refuses(run_cli, argv, said):
+  code, _, err = run_cli('eval', *argv)
+  assert code == 2 and said in err
+
+
+def test_eval_without_a_checkpoint(run_cli, tmp_path):
+  loaded, _ = config.load(SMOKE)
+  config.claim_workdir(tmp_path, loaded)
+  code, _, err = run_cli('eval', f'--workdir={tmp_path}')
+  assert code == 2 and 'has no checkpoint yet' in err
+  (tmp_path / 'config.json').write_text('{"se')
+  code, _, err = run_cli('eval', f'--workdir={tmp_path}')
+  assert code == 2 and 'cannot be read' in err
+
+
+@pytest.mark.parametrize(
+  ('text', 'key', 'expected'),
+  [
+    ('3e-4', 'optim.learning_rate', 3e-4),
+    ('1', 'optim.learning_rate', 1.0),
+    ('8,32', 'dims', (8, 32)),
+    ('(8,32)', 'dims', (8, 32)),
+    ('32', 'dims', (32,)),
+    ('8boost', 'weights', '8boost'),
+    ('1,2,1', 'weights', (1, 2, 1)),
+    ('true', 'encoder.remat', True),
+    ('4,8', 'encoder.image_size', (4, 8)),
+    ('123', 'data.dir', '123'),
+    ("{'b1': 0.8}", 'optim.options.b1', 0.8),
+  ],
+)
+def test_overrides_keep_types(text, key, expected):
+  loaded, _ = config.load(SMOKE)
+  group = key.removesuffix('.b1')
+  config.override(loaded, [f'--config.{group}={text}'])
+  value = config.flatten(loaded)[key]
+  assert value == expected and type(value) is type(expected)
+
+
+def test_saved_configs_come_back_equal(tmp_path):
+  loaded, name = config.load('configs/vit_mrl.py:imagenet,B/16')
+  assert name == 'vit_mrl-imagenet-B16'
+  config.claim_workdir(tmp_path, loaded)
+  back = config.read_saved(tmp_path)
+  assert config.flatten(back) == config.flatten(loaded)
+  assert isinstance(back, ConfigDict)
+
+
+def test_training_and_evaluation_never_import_tensorflow():
+  code = (
+    'import sys, train, eval\n'
+    'from mrl_jax import build, loop\n'
+    'assert not {"tensorflow", "torch"} & set(sys.modules)\n'
+  )
+  subprocess.run(
+    [sys.executable, '-c', code], check=True, env={**os.environ}, timeout=120
+  )
