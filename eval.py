@@ -6,6 +6,7 @@ python eval.py --workdir=runs/vit_mrl
 import sys
 
 from mrl_jax import config as configs
+from mrl_jax import errors
 
 
 def main(argv: list[str]) -> int:
@@ -20,8 +21,8 @@ def main(argv: list[str]) -> int:
     run = build.run(config, options.workdir)
     loop.evaluate_checkpoint(run, options.step)
     return 0
-  except configs.UsageError as error:
-    return configs.fail(error)
+  except errors.EXPECTED as error:
+    return errors.tell(error)
 
 
 if __name__ == '__main__':

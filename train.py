@@ -6,6 +6,7 @@ python train.py --config=configs/vit_mrl.py
 import sys
 
 from mrl_jax import config as configs
+from mrl_jax import errors
 
 
 def main(argv: list[str]) -> int:
@@ -23,8 +24,8 @@ def main(argv: list[str]) -> int:
     run = build.run(config, options.workdir or f'runs/{name}')
     configs.claim_workdir(run.workdir, config)
     return loop.train(run)
-  except configs.UsageError as error:
-    return configs.fail(error)
+  except errors.EXPECTED as error:
+    return errors.tell(error)
 
 
 if __name__ == '__main__':

@@ -12,7 +12,6 @@ import difflib
 import importlib.util
 import inspect
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -296,9 +295,3 @@ def claim_workdir(workdir: str | Path, config: ConfigDict) -> None:
     partial.rename(path / 'config.json')
   except OSError as error:
     raise UsageError(f'--workdir={path} cannot be written: {error}') from error
-
-
-def fail(error: Exception, code: int = 2) -> int:
-  """Prints one line on stderr and returns the exit code."""
-  print(f'error: {error}', file=sys.stderr, flush=True)
-  return code

@@ -1,5 +1,24 @@
-"""The one kind of error that is a person's to mend."""
+"""Errors that end a command with one clear line instead of a traceback."""
+
+import sys
 
 
 class UsageError(ValueError):
-  """Something given that cannot be used: one clear line, exit code 2."""
+  """Something given that cannot be used; a person can mend it."""
+
+  exit_code = 2
+
+
+class NonFinite(ArithmeticError):
+  """Training has diverged."""
+
+  exit_code = 3
+
+
+EXPECTED = (UsageError, NonFinite)
+
+
+def tell(error: UsageError | NonFinite) -> int:
+  """Prints one line on stderr and returns the exit code."""
+  print(f'error: {error}', file=sys.stderr, flush=True)
+  return error.exit_code

@@ -1,34 +1,26 @@
 """Training, as one reads it: evaluate -> save -> next batch -> step."""
 
-import datetime
-import importlib.metadata
 import json
 import math
-import platform
 import signal
-import subprocess
-import sys
 import time
 
 import jax
 from clu import parameter_overview
-from jax.experimental import multihost_utils
 
-from mrl_jax import config as configs
-from mrl_jax import metrics, progress
+from mrl_jax import environment, errors, interrupt, metrics, progress
 from mrl_jax.report import page, results, tables
 
-DONE, NON_FINITE, STOPPED = 0, 3, 143
-
-
-class Stop(Exception):
-  """SIGTERM arrived."""
+DONE = 0
 
 
 def train(run) -> int:
   """Trains a built run (build.Run) in its workdir; returns the exit code.
 
-  0 done, 3 the loss is not finite, 143 stopped by SIGTERM after saving.
+  0 done, 143 stopped by SIGTERM (130 by Ctrl-C) after saving.
+
+  Raises:
+    NonFinite: if the loss or its gradient is not finite; nothing of it saved.
   """
   checkpointer = run.checkpointer()
   step = first = checkpointer.newest() or 0
@@ -44,7 +36,7 @@ def train(run) -> int:
   watch = progress.Progress(
     step, run.steps, run.feed.batch_size, shown=jax.process_index() == 0
   )
-  asked_to_stop = catch_sigterm(run.feed)
+  asked_to_stop = interrupt.catch(run.feed)
   batches = run.feed.training(step)
   batch = next(batches)
   update = compile_step(run, state, batch) if step < run.steps else None
@@ -52,18 +44,18 @@ def train(run) -> int:
 
   try:
     while True:
-      values = None
+      results_now = None
       if evaluation_due(run, step):
         late = log(writer, watch, late)
         watch.pause()
-        values = evaluate(run, state, step, writer)
-      if step > first and (values or step % run.config.checkpoint.every == 0):
+        results_now = evaluate(run, state, step, writer)
+      if step > first and (results_now or save_due(run, step)):
         watch.pause()
-        save(run, checkpointer, state, step, values)
+        save(run, checkpointer, state, step, values, results_now)
       if step >= run.steps:
         return DONE
       if asked_to_stop(step):
-        raise Stop
+        raise interrupt.Stop(signal.SIGTERM)
       watch.resume()
       state, values = update(state, batch)
       step += 1
@@ -74,16 +66,15 @@ def train(run) -> int:
       batch = next(batches)
       watch.waited += time.perf_counter() - started
       checkpointer.poll()
-  except Stop:
-    log(writer, watch, late)
+  except interrupt.Stop as stop:
     if step > first and checkpointer.latest != step:
-      save(run, checkpointer, state, step)
-    say(f'stopped by SIGTERM at step {step:,}, saved; run it again to go on')
-    return STOPPED
-  except FloatingPointError as error:
-    return configs.fail(error, NON_FINITE)
+      save(run, checkpointer, state, step, values)
+    number = stop.args[0]
+    say(f'stopped by {number.name} at step {step:,}, saved; run it again')
+    return 128 + number
   finally:
     watch.pause()
+    interrupt.release(run.feed)
     checkpointer.close()
     writer.close()
 
@@ -97,38 +88,48 @@ def compile_step(run, state, batch):
 
 
 def log(writer, watch, late) -> None:
-  """Writes and shows a logged step; its arrays are ready or nearly so.
-
-  Raises:
-    FloatingPointError: if its loss is not finite.
-  """
+  """Writes and shows a logged step; its arrays are ready or nearly so."""
   if late is None:
     return
   step, values = late
   values = {name: float(v) for name, v in jax.device_get(values).items()}
   speed = watch.report(step, values['loss'])
   writer.write(step, {f'train/{n}': v for n, v in (values | speed).items()})
-  if not math.isfinite(values['loss']):
-    raise FloatingPointError(
-      f'the loss is {values["loss"]} at step {step}; not saved. The last '
-      'checkpoint is whole: lower optim.learning_rate, or set optim.clip_norm'
-    )
+  check_finite(step, values)
 
 
-def save(run, checkpointer, state, step: int, values=None) -> None:
+def check_finite(step: int, values) -> None:
+  """Raises NonFinite if the loss or the gradient of a step is not finite."""
+  for name in ('loss', 'gradient_norm'):
+    value = float(values[name])
+    if not math.isfinite(value):
+      raise errors.NonFinite(
+        f'the {name} is {value} at step {step}, not saved; the last '
+        'checkpoint is whole. Lower optim.learning_rate, or set '
+        'optim.clip_norm'
+      )
+
+
+def save_due(run, step: int) -> bool:
+  return step % run.config.checkpoint.every == 0
+
+
+def save(run, checkpointer, state, step: int, values, results_now=None) -> None:
+  """Saves unless the step behind the state (`values`) was not finite."""
+  check_finite(step, values)
   position = {
     'examples_seen': step * run.feed.batch_size,
     'examples': run.feed.size('train'),
     'seed': run.config.seed,
   }
-  checkpointer.save(step, state, position, values)
+  checkpointer.save(step, state, position, results_now)
 
 
 def check_position(position: dict, run) -> None:
   """Raises UsageError if the training data is not what the run began with."""
   size = run.feed.size('train')
   if position['examples'] != size:
-    raise configs.UsageError(
+    raise errors.UsageError(
       f'the training set had {position["examples"]} examples and now has '
       f'{size}; restore the data, or choose another --workdir'
     )
@@ -183,29 +184,11 @@ def evaluate_checkpoint(run, step: int | None = None) -> dict[str, float]:
   checkpointer = run.checkpointer()
   step = checkpointer.newest() if step is None else step
   if step is None:
-    raise configs.UsageError(f'{run.workdir} has no checkpoint yet')
+    raise errors.UsageError(f'{run.workdir} has no checkpoint yet')
   state, _ = checkpointer.restore(step, run.placed)
   values = evaluate(run, state, step, all_evaluators=True)
   checkpointer.close()
   return values
-
-
-def catch_sigterm(feed):
-  """asked_to_stop(step); SIGTERM is also heeded between evaluation batches.
-
-  With several processes JAX agrees on the step at which all stop.
-  """
-  if jax.process_count() > 1:
-    return multihost_utils.reached_preemption_sync_point
-  arrived = []
-  signal.signal(signal.SIGTERM, lambda *_: arrived.append(True))
-
-  def poll():
-    if arrived:
-      raise Stop
-
-  feed.poll = poll
-  return lambda step: bool(arrived)
 
 
 def describe(run, state) -> None:
@@ -223,27 +206,7 @@ def describe(run, state) -> None:
     flush=True,
   )
   path = run.workdir / 'environment.json'
-  path.write_text(json.dumps(environment(), indent=2))
-
-
-def environment() -> dict:
-  """Versions, commit, devices and the command, for whoever repeats this."""
-  packages = (
-    'jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets numpy'
-  ).split()
-  git = subprocess.run(
-    ['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False
-  )
-  return {
-    'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-    'command': ' '.join(sys.argv),
-    'python': platform.python_version(),
-    'versions': {name: importlib.metadata.version(name) for name in packages},
-    'git_commit': git.stdout.strip() or None,
-    'processes': jax.process_count(),
-    'devices': [f'{jax.device_count()} x {jax.devices()[0].device_kind}'],
-    'platform': jax.default_backend(),
-  }
+  path.write_text(json.dumps(environment.describe(), indent=2))
 
 
 def say(text: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from test_data import cifar_archive, idx, prepare_imagenet
 
-from mrl_jax import build, checkpoint, config, loop, state
+from mrl_jax import build, checkpoint, config, environment, state
 from mrl_jax.data import cifar, download, fashion_mnist
 
 ROOT = Path(__file__).parent.parent
@@ -128,13 +128,13 @@ def test_smoke(run_cli, tmp_path, upstream, photos, name):
 
 
 def command(*argv, devices=1):
-  environment = os.environ | {
+  variables = os.environ | {
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     'JAX_PLATFORMS': 'cpu',
   }
   return dict(
     args=[sys.executable, *map(str, argv)],
-    env=environment,
+    env=variables,
     cwd=ROOT,
     text=True,
     stdout=subprocess.PIPE,
@@ -220,7 +220,8 @@ def test_resume_on_another_mesh_is_within_float_error(tmp_path, run_cli):
   chex.assert_trees_all_close(a.params, b.params, atol=5e-3)
 
 
-def test_sigterm_saves_and_the_run_goes_on(tmp_path):
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_a_signal_saves_first(tmp_path, name):
   work = tmp_path / 'work'
   argv = [
     'train.py',
@@ -237,15 +238,16 @@ def test_sigterm_saves_and_the_run_goes_on(tmp_path):
   while not (metrics.exists() and metrics.read_text()):
     assert time.monotonic() < deadline and process.poll() is None
     time.sleep(0.05)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(signal.Signals[name])
   out, err = process.communicate(timeout=60)
-  assert process.returncode == 143, err
+  assert process.returncode == {'SIGTERM': 143, 'SIGINT': 130}[name], err
   (step,) = checkpoint.steps(work / 'checkpoints')
-  assert f'stopped by SIGTERM at step {step:,}, saved' in out
+  assert f'stopped by {name} at step {step:,}, saved' in out
   assert (work / 'checkpoints' / str(step) / 'manifest.json').exists()
 
 
-def test_a_loss_that_is_not_finite_gives_up(run_cli, tmp_path):
+@pytest.mark.parametrize('log_every', [1, 100])
+def test_a_loss_that_is_not_finite_gives_up(run_cli, tmp_path, log_every):
   code, _, err = run_cli(
     'train',
     '--config=configs/vit_mrl.py:smoke',
@@ -253,10 +255,13 @@ def test_a_loss_that_is_not_finite_gives_up(run_cli, tmp_path):
     '--config.optim.name=sgd',
     '--config.optim.learning_rate=1e30',
     '--config.optim.clip_norm=0',
-    '--config.train.log_every=1',
+    f'--config.train.log_every={log_every}',
+    '--config.train.eval_every=100',
   )
   assert code == 3, err
-  assert re.search(r'the loss is (nan|inf) at step \d', err)
+  assert re.search(r'the (loss|gradient_norm) is (nan|inf) at step \d', err)
+  # Step 3 would have been saved, had it not been checked first.
+  assert checkpoint.steps(tmp_path / 'checkpoints') == []
 
 
 def test_init_from_takes_the_encoder_only(run_cli, tmp_path):
@@ -316,7 +321,7 @@ def test_evaluation_uses_the_moving_average(tmp_path):
 
 
 def test_environment_names_what_a_repeat_needs():
-  found = loop.environment()
+  found = environment.describe()
   assert found['versions']['jax'] and found['devices'] == ['8 x cpu']
 
 

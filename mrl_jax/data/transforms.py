@@ -31,7 +31,10 @@ def resize(image: np.ndarray, size: tuple[int, int], box=None) -> np.ndarray:
 def pad_crop(image, size, pad: int, rng: np.random.Generator) -> np.ndarray:
   """Zero padding of `pad` pixels on every side, then a random crop."""
   image = resize(image, size)
-  padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+  # np.pad says the same at five times the cost of a small image.
+  height, width, channels = image.shape
+  padded = np.zeros((height + 2 * pad, width + 2 * pad, channels), np.uint8)
+  padded[pad : pad + height, pad : pad + width] = image
   top, left = rng.integers(0, 2 * pad + 1, size=2)
   return padded[top : top + size[0], left : left + size[1]]
 

@@ -1,0 +1,29 @@
+"""Where a run ran, for whoever repeats it."""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+import sys
+
+import jax
+
+
+def describe() -> dict:
+  """Versions, commit, devices and the command, for whoever repeats this."""
+  packages = (
+    'jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets numpy'
+  ).split()
+  git = subprocess.run(
+    ['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False
+  )
+  return {
+    'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+    'command': ' '.join(sys.argv),
+    'python': platform.python_version(),
+    'versions': {name: importlib.metadata.version(name) for name in packages},
+    'git_commit': git.stdout.strip() or None,
+    'processes': jax.process_count(),
+    'devices': [f'{jax.device_count()} x {jax.devices()[0].device_kind}'],
+    'platform': jax.default_backend(),
+  }

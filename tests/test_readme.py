@@ -1,0 +1,88 @@
+"""The README's commands, parsed out of the README and run."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / 'README.md').read_text()
+
+
+def bash_commands():
+  return re.findall(r'```bash\n(.*?)\n```', TEXT, re.DOTALL)
+
+
+def test_two_commands_do_all_the_set_up():
+  """`.ci/run` runs both whole in a fresh environment."""
+  train, test = bash_commands()
+  assert train.startswith('pip install -e . && python train.py')
+  assert test == "pip install -e '.[test]' && python -m pytest"
+  assert '\n' not in train
+
+
+def test_the_main_job_reaches_its_accuracy_and_eval_repeats_it(tmp_path):
+  """Bars: 96% at full width, the 8-dim prefix within 2 points of it."""
+  install, train = bash_commands()[0].split(' && ')
+  words = shlex.split(train)
+  assert words[0] == 'python'
+  environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+  work = f'--workdir={tmp_path / "run"}'
+
+  def run(*argv):
+    return subprocess.run(
+      [sys.executable, *argv],
+      cwd=ROOT,
+      env=environment,
+      text=True,
+      capture_output=True,
+      check=True,
+    ).stdout
+
+  out = run(*words[1:], work)
+  (step,) = (
+    p.name
+    for p in (tmp_path / 'run' / 'checkpoints').iterdir()
+    if p.name == '1500'
+  )
+  folder = tmp_path / 'run' / 'eval' / step
+  first = (folder / 'results.jsonl').read_text()
+  rows = [json.loads(line) for line in first.splitlines()]
+  value = {
+    (r['evaluator'], r['dim']): r['value']
+    for r in rows
+    if r['metric'] == 'top1'
+  }
+  for evaluator in ('linear', 'knn'):
+    assert value[evaluator, 64] >= 0.96
+    assert value[evaluator, 8] >= value[evaluator, 64] - 0.02
+  again = run('eval.py', work)
+  assert (folder / 'results.jsonl').read_text() == first
+
+  def table(text):
+    return text[text.rindex('with 95% intervals') :].split('report:')[0]
+
+  assert table(out) == table(again)
+
+
+def test_links_and_configs_of_the_documents_exist():
+  for document in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')]:
+    text = document.read_text()
+    for link in re.findall(r'\]\((?!http)([^)#]+)\)', text):
+      assert (document.parent / link).exists(), link
+    for config in re.findall(r'configs/\w+\.py', text):
+      assert (ROOT / config).exists(), config
+
+
+def test_commands_shown_are_understood(run_cli):
+  """Every other train.py line of the README parses, config and all."""
+  shown = re.findall(r'^python (train|eval)\.py (.*)$', TEXT, re.MULTILINE)
+  assert len(shown) >= 4
+  for entry, line in shown:
+    words = shlex.split(line)
+    if entry == 'train' and '--help' not in words:
+      words.append('--print_config')
+    assert run_cli(entry, *words)[0] == 0, line
