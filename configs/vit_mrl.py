@@ -66,12 +66,12 @@ def digits() -> ConfigDict:
         dtype='float32',
       ),
       task=dict(
-        name='classify', label_smoothing=0.1, mixup=0.0, dims_per_step=0
+        name='classify', label_smoothing=0.1, mixup=0.2, dims_per_step=0
       ),
       data=dict(
         source=dict(name='digits'),
         dir='',  # '' is $TFDS_DATA_DIR, else ~/tensorflow_datasets
-        augment=dict(crop='pad', pad=1, flip=False),
+        augment=dict(crop='random_resized', scale=(0.6, 1.0), flip=False),
         eval_crop=0.875,
         mean=(0.5,),
         std=(0.5,),
@@ -116,7 +116,8 @@ def fashion_mnist(config: ConfigDict) -> None:
     image_size=28, patch_size=4, width=128, depth=4, heads=4
   )
   config.data.source = ConfigDict(dict(name='fashion_mnist', path=''))
-  config.data.augment.update(pad=2, flip=True)
+  config.data.augment = ConfigDict(dict(crop='pad', pad=1, flip=True))
+  config.task.mixup = 0.0
   config.data.update(mean=(0.286,), std=(0.353,))
   config.train.update(
     steps=0, epochs=16.0, batch_size=128, eval_every=2500, log_every=100

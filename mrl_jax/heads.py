@@ -40,12 +40,17 @@ class MRL(nnx.Module):
   ) -> tuple[Float[Array, 'b v'], int]:
     """Logits from z[:dim], and the width of the classifier that gave them.
 
-    A width that was not trained is read by the next wider classifier with
-    zeros beyond z[:dim].
+    A width that was not trained is answered by the widest classifier that
+    fits inside it, or, below all of them, by the smallest with zeros beyond
+    z[:dim].
     """
-    index = next(i for i, m in enumerate(self.dims) if m >= dim)
+    fitting = [i for i, m in enumerate(self.dims) if m <= dim]
+    index = fitting[-1] if fitting else 0
+    width = min(dim, self.dims[index])
     classifier = self.classifiers[index]
-    logits = embedding[:, :dim].astype(jnp.float32) @ classifier.kernel[:dim]
+    logits = (
+      embedding[:, :width].astype(jnp.float32) @ classifier.kernel[:width]
+    )
     return logits + classifier.bias[...], self.dims[index]
 
 

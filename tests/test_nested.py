@@ -189,13 +189,21 @@ def test_mrl_head_is_a_linear_layer_per_prefix():
     assert head.at(z, m)[1] == m
 
 
-def test_untrained_dims_read_the_next_wider_classifier():
+def test_untrained_dims_use_the_widest_classifier_that_fits():
   head = heads.MRL(DIMS, 5, rngs=nnx.Rngs(0))
   z = jax.random.normal(jax.random.key(1), (6, 24))
-  logits, width = head.at(z, 10)
-  assert width == 16
-  cut = jnp.where(jnp.arange(24) < 10, z, 0)
-  chex.assert_trees_all_close(logits, head(cut)[2], rtol=1e-5, atol=1e-6)
+  for dim, width in ((4, 4), (5, 4), (10, 8), (23, 16), (24, 24)):
+    logits, used = head.at(z, dim)
+    assert used == width
+    expected = head(z)[DIMS.index(width)]
+    chex.assert_trees_all_close(logits, expected, rtol=1e-5, atol=1e-6)
+    # Nothing beyond z[:dim] is read.
+    beyond = jnp.where(jnp.arange(24) < dim, z, 99.0)
+    chex.assert_trees_all_equal(head.at(beyond, dim)[0], logits)
+  cut = jnp.where(jnp.arange(24) < 3, z, 0)
+  chex.assert_trees_all_close(
+    head.at(z, 3)[0], head(cut)[0], rtol=1e-5, atol=1e-6
+  )
 
 
 @pytest.mark.parametrize('per_prefix', [False, True])
