@@ -120,9 +120,9 @@ def fashion_mnist(config: ConfigDict) -> None:
   config.task.mixup = 0.0
   config.data.update(mean=(0.286,), std=(0.353,))
   config.train.update(
-    steps=0, epochs=16.0, batch_size=128, eval_every=2500, log_every=100
+    steps=0, epochs=16.0, batch_size=64, eval_every=5000, log_every=200
   )
-  config.optim.update(learning_rate=1e-3, warmup_steps=500)
+  config.optim.update(learning_rate=1e-3, warmup_steps=1000)
   config.eval.update(batch_size=500, dims=(12, 24, 48, 96))
   config.checkpoint.every = 500
 
