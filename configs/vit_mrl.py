@@ -123,7 +123,7 @@ def fashion_mnist(config: ConfigDict) -> None:
     steps=0, epochs=16.0, batch_size=64, eval_every=5000, log_every=200
   )
   config.optim.update(learning_rate=1e-3, warmup_steps=1000)
-  config.eval.update(batch_size=500, dims=(12, 24, 48, 96))
+  config.eval.update(batch_size=512, dims=(12, 24, 48, 96))
   config.checkpoint.every = 500
 
 
