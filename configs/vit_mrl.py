@@ -5,7 +5,7 @@
   python train.py --config=configs/vit_mrl.py:cifar10
   python train.py --config=configs/vit_mrl.py:cifar100
   python train.py --config=configs/vit_mrl.py:imagenet        # ViT-S/16
-  python train.py --config=configs/vit_mrl.py:imagenet,B/16 --workdir=gs://...
+  python train.py --config=configs/vit_mrl.py:imagenet,B/16
   python train.py --config=configs/vit_mrl.py:cifar10,smoke   # any, + smoke
 
 ImageNet must be prepared once, see `python -m mrl_jax.data.prepared --help`.

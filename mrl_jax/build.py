@@ -25,6 +25,24 @@ KEYS = (
 ).split()
 
 
+# The keys each group must have; the closed groups may have no others.
+GROUPS = {
+  'encoder': ['name'],
+  'head': ['name'],
+  'task': ['name'],
+  'data': 'source dir augment eval_crop mean std threads workers'.split(),
+  'data.source': ['name'],
+  'train': 'steps epochs batch_size accumulate log_every eval_every'.split(),
+  'optim': (
+    'name learning_rate schedule warmup_steps weight_decay clip_norm options '
+    'average'
+  ).split(),
+  'eval': 'batch_size dims final'.split(),
+  'checkpoint': 'every keep best'.split(),
+}
+CLOSED = ('data', 'train', 'optim', 'checkpoint')
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
   """A run ready to train or to evaluate."""
@@ -70,10 +88,10 @@ class Run:
       average=self.config.optim.average,
     )
 
-  def checkpointer(self) -> checkpoint.Checkpointer:
+  def checkpointer(self, read_only: bool = False) -> checkpoint.Checkpointer:
     options = self.config.checkpoint
     return checkpoint.Checkpointer(
-      self.workdir / 'checkpoints', options.keep, options.best
+      self.workdir / 'checkpoints', options.keep, options.best, read_only
     )
 
 
@@ -137,6 +155,18 @@ def check_keys(config: ConfigDict) -> None:
     raise UsageError(
       f'config.{unknown[0]} is unknown; {configs.nearest(unknown[0], KEYS)}'
     )
+  for group, needed in GROUPS.items():
+    part = config.data.source if group == 'data.source' else config[group]
+    missing = [key for key in needed if key not in part]
+    unknown = [key for key in part if key not in needed]
+    if missing:
+      raise UsageError(f'config.{group} lacks {", ".join(missing)}')
+    if unknown and group in CLOSED:
+      raise UsageError(
+        f'config.{group}.{unknown[0]} is unknown; '
+        f'{configs.nearest(unknown[0], needed)}'
+      )
+  configs.check_local('init_from', config.init_from)
 
 
 def make_mesh(config: ConfigDict) -> Mesh:
@@ -183,6 +213,7 @@ def check_sizes(config: ConfigDict, mesh: Mesh) -> None:
     sharding.check_batch(
       train.batch_size, mesh, 'train.batch_size', max(train.accumulate, 1)
     )
+  with blame('eval'):
     sharding.check_batch(config.eval.batch_size, mesh, 'eval.batch_size')
   positive = {
     'train.log_every': train.log_every,
@@ -194,6 +225,9 @@ def check_sizes(config: ConfigDict, mesh: Mesh) -> None:
   for key, value in positive.items():
     if value < 1:
       raise UsageError(f'{key}={value} must be at least 1')
+  for key in ('clip_norm', 'weight_decay', 'learning_rate'):
+    if config.optim[key] < 0:
+      raise UsageError(f'optim.{key}={config.optim[key]} must be at least 0')
   if not 0 <= config.optim.average < 1:
     raise UsageError(f'optim.average={config.optim.average} must be in [0, 1)')
 
@@ -203,7 +237,16 @@ def load_source(config: ConfigDict):
   load = configs.look_up(SOURCES, part.name, 'data.source.name')
   options = configs.arguments(part, load, 'data.source')
   with blame('data.source'):
-    return load(data_dir=config.data.dir, **options)
+    try:
+      source = load(data_dir=config.data.dir, **options)
+    except OSError as error:
+      raise UsageError(f'data.source: {error}') from error
+  for split in ('train', 'validation'):
+    if not len(getattr(source, split)):
+      raise UsageError(
+        f'data.source.name={part.name}: its {split} part has no images'
+      )
+  return source
 
 
 def check_pixels(config: ConfigDict, encoder, source) -> None:
@@ -293,10 +336,18 @@ def make_evaluators(config: ConfigDict, task, data, dims, mesh: Mesh) -> dict:
     options = configs.arguments(config.eval[name], kind, f'eval.{name}')
     with blame(f'eval.{name}'):
       evaluators[name] = kind(functions, data, every, mesh, **options)
+  for name in config.eval.final:
+    configs.look_up(EVALUATORS, name, 'eval.final')
   best = config.checkpoint.best
-  if best and best.split('/')[0] not in evaluators:
+  known = [
+    f'{name}/{metric}/d{m}'
+    for name, evaluator in evaluators.items()
+    for metric in evaluator.metrics
+    for m in every
+  ]
+  if best and best not in known:
     raise UsageError(
-      f'checkpoint.best={best!r} names no evaluator of this run: '
-      f'{", ".join(evaluators)}'
+      f'checkpoint.best={best!r} is no result of this run; '
+      f'{configs.nearest(best, known)}'
     )
   return evaluators

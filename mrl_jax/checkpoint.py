@@ -9,6 +9,7 @@ they are restored, and a damaged one gives way to the newest good one.
 import concurrent.futures
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,15 +36,28 @@ class Checkpointer:
     directory: `checkpoints/` of the workdir.
     keep: how many of the newest steps stay.
     best: flat name of the metric whose highest step stays too, '' for none.
+    read_only: for evaluation beside a run that is still training: nothing in
+      the directory is touched.
   """
 
-  def __init__(self, directory: str | Path, keep: int = 2, best: str = ''):
+  def __init__(
+    self,
+    directory: str | Path,
+    keep: int = 2,
+    best: str = '',
+    read_only: bool = False,
+  ):
     self.directory = Path(directory).absolute()
     policies = [keeping.LatestN(keep)]
+    rank = None
     if best:
+
+      def rank(values):
+        return values.get(best, -math.inf)
+
       policies.append(
         keeping.BestN(
-          get_metric_fn=lambda values: values[best],
+          get_metric_fn=rank,
           n=1,
           keep_checkpoints_without_metrics=False,
         )
@@ -54,12 +68,15 @@ class Checkpointer:
       item_names=('state', 'data'),
       options=ocp.CheckpointManagerOptions(
         preservation_policy=keeping.AnyPreservationPolicy(policies),
-        cleanup_tmp_directories=True,
+        best_fn=rank,  # Orbax writes metrics only where it is set
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
       ),
     )
     self.hasher = concurrent.futures.ThreadPoolExecutor(1)
     self.unsealed: int | None = None
     self.latest: int | None = None  # saved by this process
+    self.verified: int | None = None
 
   def save(
     self,
@@ -70,6 +87,8 @@ class Checkpointer:
   ) -> None:
     """Starts saving; training goes on. `values` hold the best metric."""
     self.wait()
+    if step in self.manager.all_steps():  # damaged, or without its metrics
+      self.manager.delete(step)
     chosen = None
     if self.best and values and self.best in values:
       chosen = {self.best: float(values[self.best])}
@@ -119,7 +138,18 @@ class Checkpointer:
         f'{self.directory} has steps but none is whole; move it away to start '
         'anew'
       )
-    return None if found == -1 else found
+    self.verified = None if found == -1 else found
+    return self.verified
+
+  def fault(self, step: int) -> str:
+    """What is wrong with a step; the first process reads it for all."""
+    found = ''
+    if jax.process_index() == 0:
+      found = damage(self.directory / str(step))
+    if jax.process_count() > 1:
+      wrong = multihost_utils.broadcast_one_to_all(np.int32(bool(found)))
+      found = found or ('see the first process' if wrong else '')
+    return found
 
   def restore(self, step: int, placed: PyTree) -> tuple[PyTree, dict]:
     """(state laid out as `placed`, data position) of one step.
@@ -127,7 +157,13 @@ class Checkpointer:
     `placed` is a tree of ShapeDtypeStructs with shardings: a checkpoint of
     one mesh restores onto any other.
     """
-    check_step(self.directory, step)
+    if step not in steps(self.directory):
+      have = ', '.join(map(str, steps(self.directory))) or 'none'
+      raise CheckpointError(
+        f'{self.directory} has no step {step}; it has {have}'
+      )
+    if step != self.verified and (fault := self.fault(step)):
+      raise CheckpointError(f'{self.directory / str(step)} is damaged: {fault}')
     check_shapes(self.directory / str(step), placed)
     try:
       restored = self.manager.restore(
@@ -168,17 +204,6 @@ def newest_whole(directory: Path) -> int:
       return step
     print(f'checkpoint {step} is skipped: {fault}', flush=True)
   return -2 if found else -1
-
-
-def check_step(directory: Path, step: int) -> None:
-  """Raises CheckpointError unless the step is there and verifies."""
-  found = steps(directory)
-  if step not in found:
-    have = ', '.join(map(str, found)) or 'none'
-    raise CheckpointError(f'{directory} has no step {step}; it has {have}')
-  fault = damage(directory / str(step))
-  if fault:
-    raise CheckpointError(f'{directory / str(step)} is damaged: {fault}')
 
 
 def check_shapes(folder: Path, placed: PyTree) -> None:

@@ -12,6 +12,7 @@ import difflib
 import importlib.util
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,16 @@ from ml_collections import ConfigDict
 from mrl_jax.errors import UsageError
 
 # Keys that may differ when a run resumes: they do not change what is learned.
-FREE = ('mesh', 'eval', 'checkpoint', 'train.log_every', 'train.eval_every')
+FREE = (
+  'mesh',
+  'eval',
+  'checkpoint',
+  'train.log_every',
+  'train.eval_every',
+  'data.dir',
+  'data.threads',
+  'data.workers',
+)
 
 
 @contextlib.contextmanager
@@ -87,9 +97,11 @@ def load(flag: str) -> tuple[ConfigDict, str]:
   """
   file, _, argument = flag.partition(':')
   path = Path(file)
-  if not path.is_file():
+  if not path.is_file() or path.suffix != '.py':
     there = sorted(str(p) for p in path.parent.glob('*.py'))
-    raise UsageError(f'--config={file}: no such file; {nearest(file, there)}')
+    raise UsageError(
+      f'--config={file}: no such .py file; {nearest(file, there)}'
+    )
   spec = importlib.util.spec_from_file_location('mrl_jax_config', path)
   module = importlib.util.module_from_spec(spec)
   try:
@@ -159,6 +171,8 @@ def convert(text: str, old, key: str):
   many = isinstance(old, (tuple, list))
   if many and not isinstance(value, (tuple, list, str)):
     value = (value,)
+  if many and isinstance(value, str) and key != 'weights':  # or a preset
+    value = tuple(text.split(','))
   if isinstance(old, str) and not isinstance(value, (str, tuple, list)):
     value = text
   kinds = {
@@ -171,7 +185,11 @@ def convert(text: str, old, key: str):
   }
   allowed = kinds.get(type(old), (object,))
   # image_size and its like take one number or a pair.
-  flexible = key.endswith('_size') and isinstance(value, (int, tuple, list))
+  flexible = (
+    key.endswith(('image_size', 'patch_size'))
+    and isinstance(value, (int, tuple, list))
+    and not isinstance(value, bool)
+  )
   wrong = not isinstance(value, allowed) or (
     isinstance(value, bool) and type(old) is not bool
   )
@@ -244,7 +262,7 @@ def read_saved(workdir: str | Path) -> ConfigDict:
   path = Path(workdir) / 'config.json'
   try:
     saved = json.loads(path.read_text())
-  except FileNotFoundError:
+  except OSError:
     raise UsageError(f'{workdir} is no run: it has no config.json') from None
   except ValueError as error:
     raise UsageError(f'{path} cannot be read: {error}') from error
@@ -273,6 +291,14 @@ def differences(saved: ConfigDict, new: ConfigDict) -> list[str]:
   ]
 
 
+def check_local(key: str, path: str) -> None:
+  """Raises UsageError for a URL, which would become a folder of that name."""
+  if '://' in path:
+    raise UsageError(
+      f'{key}={path} must be a folder; mount the bucket and name its folder'
+    )
+
+
 def claim_workdir(workdir: str | Path, config: ConfigDict) -> None:
   """Makes the workdir this config's own, or refuses.
 
@@ -280,9 +306,14 @@ def claim_workdir(workdir: str | Path, config: ConfigDict) -> None:
     UsageError: if it cannot be written, or holds a run of another config.
   """
   path = Path(workdir)
+  check_local('--workdir', str(workdir))
   try:
     path.mkdir(parents=True, exist_ok=True)
-    if (path / 'config.json').exists():
+    # A run that never saved a step has nothing to protect.
+    saved = (path / 'checkpoints').is_dir() and any(
+      child.name.isdigit() for child in (path / 'checkpoints').iterdir()
+    )
+    if saved and (path / 'config.json').exists():
       changed = differences(read_saved(path), config)
       if changed:
         raise UsageError(
@@ -290,7 +321,7 @@ def claim_workdir(workdir: str | Path, config: ConfigDict) -> None:
           + '; '.join(changed)
           + '); choose another --workdir, or delete it'
         )
-    partial = path / '.config.json'
+    partial = path / f'.config.{os.getpid()}.json'
     partial.write_text(to_json(config))
     partial.rename(path / 'config.json')
   except OSError as error:

@@ -23,7 +23,7 @@ def catch(feed):
   arrived = []
 
   def note(number, _):
-    if arrived:
+    if arrived and number == signal.SIGINT:
       raise KeyboardInterrupt
     arrived.append(signal.Signals(number))
 

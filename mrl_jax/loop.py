@@ -24,9 +24,11 @@ def train(run) -> int:
   """
   checkpointer = run.checkpointer()
   step = first = checkpointer.newest() or 0
+  evaluated = False  # was the restored step evaluated before it was saved?
   if step:
     state, position = checkpointer.restore(step, run.placed)
     check_position(position, run)
+    evaluated = position['evaluated']
     say(f'resuming from step {step:,}')
   else:
     state = run.create()
@@ -40,16 +42,20 @@ def train(run) -> int:
   batches = run.feed.training(step)
   batch = next(batches)
   update = compile_step(run, state, batch) if step < run.steps else None
+  values = None
   late = None  # a step's metrics are read after the next step has started
 
   try:
     while True:
       results_now = None
-      if evaluation_due(run, step):
+      repeated = step == first and evaluated
+      if step == run.steps or (evaluation_due(run, step) and not repeated):
         late = log(writer, watch, late)
         watch.pause()
-        results_now = evaluate(run, state, step, writer)
-      if step > first and (results_now or save_due(run, step)):
+        results_now = evaluate(run, state, step, None if repeated else writer)
+      if (step > first and save_due(run, step)) or (
+        results_now and not repeated
+      ):
         watch.pause()
         save(run, checkpointer, state, step, values, results_now)
       if step >= run.steps:
@@ -115,12 +121,17 @@ def save_due(run, step: int) -> bool:
 
 
 def save(run, checkpointer, state, step: int, values, results_now=None) -> None:
-  """Saves unless the step behind the state (`values`) was not finite."""
-  check_finite(step, values)
+  """Saves unless the step behind the state (`values`) was not finite.
+
+  `values` is None for a state that was restored and not changed.
+  """
+  if values is not None:
+    check_finite(step, values)
   position = {
     'examples_seen': step * run.feed.batch_size,
     'examples': run.feed.size('train'),
     'seed': run.config.seed,
+    'evaluated': results_now is not None,
   }
   checkpointer.save(step, state, position, results_now)
 
@@ -136,11 +147,7 @@ def check_position(position: dict, run) -> None:
 
 
 def evaluation_due(run, step: int) -> bool:
-  """At the end always; at others unless a stopped run has done it already."""
-  if step == run.steps:
-    return True
-  due = step > 0 and step % run.config.train.eval_every == 0
-  return due and not (results_folder(run, step) / 'results.jsonl').exists()
+  return step > 0 and step % run.config.train.eval_every == 0
 
 
 def results_folder(run, step: int):
@@ -181,7 +188,7 @@ def evaluate_checkpoint(run, step: int | None = None) -> dict[str, float]:
   Raises:
     CheckpointError: if the step is missing or damaged.
   """
-  checkpointer = run.checkpointer()
+  checkpointer = run.checkpointer(read_only=True)
   step = checkpointer.newest() if step is None else step
   if step is None:
     raise errors.UsageError(f'{run.workdir} has no checkpoint yet')

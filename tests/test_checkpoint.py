@@ -71,6 +71,33 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
   assert checkpoint.steps(tmp_path) == [2, 4, 5]
 
 
+def test_the_best_survives_a_resume_and_another_name(tmp_path):
+  save(tmp_path, {1: 0.9, 2: 0.5}, keep=1, best='linear/top1/d8')
+  save(tmp_path, {3: 0.4, 4: 0.3}, keep=1, best='linear/top1/d8')
+  assert checkpoint.steps(tmp_path) == [1, 4]
+  save(tmp_path, {5: 0.1}, keep=1, best='knn/top1/d8')
+  assert 5 in checkpoint.steps(tmp_path)
+
+
+def test_a_damaged_step_is_replaced_when_it_is_reached_again(tmp_path):
+  save(tmp_path, {1: None, 2: None})
+  data_file(tmp_path / '2').write_bytes(b'')
+  assert checkpoint.newest_whole(tmp_path) == 1
+  save(tmp_path, {2: None})
+  assert checkpoint.newest_whole(tmp_path) == 2
+
+
+def test_a_reader_leaves_a_save_in_progress_alone(tmp_path):
+  save(tmp_path, {1: None})
+  unfinished = tmp_path / '2.orbax-checkpoint-tmp'
+  unfinished.mkdir()
+  reader = checkpoint.Checkpointer(tmp_path, read_only=True)
+  assert reader.newest() == 1
+  reader.restore(1, placed(sharding.make_mesh(*MESH)))
+  reader.close()
+  assert unfinished.exists()
+
+
 def test_without_a_best_metric_only_the_last_are_kept(tmp_path):
   save(tmp_path, dict.fromkeys(range(1, 5)), keep=1)
   assert checkpoint.steps(tmp_path) == [4]

@@ -52,14 +52,26 @@ SMOKE = 'configs/vit_mrl.py:smoke'
     (['--config.task.name=regress'], "'regress' is not one of classify"),
     (['--config.task.dims_per_step=1'], 'dims_per_step=1 must be 0'),
     (['--config.data.source.name=mnist'], "'mnist' is not one of digits, fa"),
-    (['--config.data.augment.crop=centre'], "data.crop='centre' is not one of"),
+    (
+      ['--config.data.augment.crop=centre'],
+      "data.augment: crop='centre' is not one of",
+    ),
     (['--config.data.mean=1,2'], r'data.mean=\(1, 2\) must be 1 numbers'),
     (['--config.mesh.data=3'], 'does not fit 8 devices'),
     (['--config.eval.dims=40'], '40 is not in 1 to 32'),
     (['--config.train.epochs=2'], 'set exactly one above 0'),
     (['--config.train.log_every=0'], 'train.log_every=0 must be at least 1'),
-    (['--config.checkpoint.best=mrr/d8'], 'names no evaluator'),
+    (['--config.checkpoint.best=mrr/d8'], 'is no result of this run'),
     (['--config.init_from=nowhere'], 'has no whole checkpoint'),
+    (['--config.init_from=gs://bucket/run'], 'mount the bucket'),
+    (['--config.train.batch_size=1,000'], 'must be a int'),
+    (['--config.encoder.image_size=True'], 'must be a int'),
+    (['--config.data.augment.scale=0.5'], r'scale=\(0.5,\) must be two'),
+    (['--config.train={"steps": 5}'], 'config.train lacks epochs'),
+    (['--config.data.dir=/proc/none'], 'data.source: .*/proc/none'),
+    (['--config.eval.final=kn'], "eval.final='kn' is not one of"),
+    (['--config.checkpoint.best=linear/top1/d33'], 'did you mean linear/top1'),
+    (['--config.optim.clip_norm=-1'], 'optim.clip_norm=-1.0 must be at least'),
     (['--distributed=here'], '--distributed=here must be'),
   ],
 )
@@ -79,7 +91,8 @@ def test_what_is_wrong_is_one_line(run_cli, tmp_path, words, said):
 @pytest.mark.parametrize(
   ('flag', 'said'),
   [
-    ('configs/vit_mlr.py', 'no such file; did you mean configs/vit_mrl.py'),
+    ('configs/vit_mlr.py', 'no such .py file; did you mean configs/vit_mrl.py'),
+    ('setup.cfg', 'no such .py file'),
     ('configs/vit_mrl.py:cifar11', "'cifar11' is no variant; choose from"),
     ('configs/vit_mrl.py:cifar10,B/16', 'goes with imagenet only'),
     ('configs/vit_mrl.py:cifar10,cifar100', 'one dataset'),
@@ -114,6 +127,7 @@ def test_unwritable_workdir(run_cli, tmp_path):
 def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
   loaded, _ = config.load(SMOKE)
   config.claim_workdir(tmp_path, loaded)
+  (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
   before = (tmp_path / 'config.json').read_bytes()
   code, _, err = run_cli(
     'train',
@@ -124,6 +138,15 @@ def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
   assert code == 2
   assert 'optim.learning_rate: saved 0.002, now 0.5' in err
   assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_a_run_that_saved_nothing_may_be_corrected(run_cli, tmp_path):
+  argv = ['train', f'--config={SMOKE}', f'--workdir={tmp_path}']
+  code, _, err = run_cli(*argv, '--config.init_from=nowhere')
+  assert code == 2 and 'has no whole checkpoint' in err
+  loaded, _ = config.load(SMOKE)
+  config.claim_workdir(tmp_path, loaded)
+  assert config.read_saved(tmp_path).init_from == ''
 
 
 def test_keys_that_do_not_change_learning_may_differ():
@@ -153,6 +176,7 @@ def test_print_config(run_cli):
   ('argv', 'said'),
   [
     (['--workdir=nowhere'], 'nowhere is no run: it has no config.json'),
+    (['--workdir=train.py'], 'train.py is no run'),
     ([], '--workdir'),
     (['--workdir=x', '--step=abc'], '--step'),
   ],
@@ -160,6 +184,20 @@ def test_print_config(run_cli):
 def test_eval_refuses(run_cli, argv, said):
   code, _, err = run_cli('eval', *argv)
   assert code == 2 and said in err
+
+
+def test_a_group_of_a_config_is_closed(run_cli, tmp_path):
+  path = tmp_path / 'own.py'
+  path.write_text(
+    'import sys\nsys.path.insert(0, "configs")\nimport vit_mrl\n'
+    'def get_config(arg):\n  config = vit_mrl.get_config("smoke")\n'
+    '  config.optim.unlock()\n  config.optim.clip_nrom = 1.0\n'
+    '  return config\n'
+  )
+  code, _, err = run_cli('train', f'--config={path}', f'--workdir={tmp_path}/w')
+  assert (
+    code == 2 and 'optim.clip_nrom is unknown; did you mean clip_norm' in err
+  )
 
 
 def test_eval_without_a_checkpoint(run_cli, tmp_path):

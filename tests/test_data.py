@@ -220,6 +220,9 @@ def test_folders_that_do_not_fit(tmp_path, photos):
   image_tree(tmp_path / 'val', photos, classes=('cat', 'horse'))
   with pytest.raises(ValueError, match='classes that train has not: horse'):
     folder.load(path=str(tmp_path))
+  (tmp_path / 'one' / 'cat').mkdir(parents=True)
+  Image.fromarray(photos[0]).save(tmp_path / 'one' / 'cat' / '0.png')
+  assert len(folder.load(path=str(tmp_path / 'one')).validation) == 0
   with pytest.raises(ValueError, match='validation_fraction=1.5'):
     folder.load(path=str(tmp_path / 'train'), validation_fraction=1.5)
 
@@ -331,9 +334,9 @@ def test_train_transform_is_a_function_of_its_generator(photos):
   a, b, c = (transform(photos[0], np.random.default_rng(s)) for s in (0, 0, 1))
   np.testing.assert_array_equal(a, b)
   assert not np.array_equal(a, c)
-  with pytest.raises(ValueError, match="data.crop='centre'"):
+  with pytest.raises(ValueError, match="crop='centre'"):
     transforms.make_train_transform((8, 8), 'centre')
-  with pytest.raises(ValueError, match='data.scale'):
+  with pytest.raises(ValueError, match='scale'):
     transforms.make_train_transform((8, 8), scale=(0.5, 2))
 
 
@@ -396,6 +399,16 @@ def test_starting_later_gives_the_later_batches(threads):
     np.testing.assert_array_equal(a['image'], b['image'])
     np.testing.assert_array_equal(a['label'], b['label'])
   assert len({b['image'][..., 1].tobytes() for b in whole}) == 9  # augmented
+
+
+def test_worker_processes_give_the_same_batches():
+  for a, b in zip(stream(range(8), 3, first=2), stream_of_workers(3, first=2)):
+    np.testing.assert_array_equal(a['image'], b['image'])
+    np.testing.assert_array_equal(a['label'], b['label'])
+
+
+def stream_of_workers(steps, first):
+  return stream(range(8), steps, first=first, workers=2)
 
 
 @pytest.mark.parametrize('batch_size', [1, 5, 8, 25, 40])

@@ -121,9 +121,11 @@ def test_smoke(run_cli, tmp_path, upstream, photos, name):
   assert rows_of(work / 'eval' / str(steps)) == first
   assert out[out.rindex('with 95% intervals') :] == table
 
-  # A finished run says the same again and trains nothing.
+  # A finished run says the same again, trains nothing and logs nothing twice.
+  logged = (work / 'metrics.jsonl').read_text()
   code, out, err = run_cli(*argv)
   assert code == 0 and f'resuming from step {steps}' in out, err
+  assert (work / 'metrics.jsonl').read_text() == logged
   assert rows_of(work / 'eval' / str(steps)) == first
 
 
@@ -288,6 +290,19 @@ def test_init_from_takes_the_encoder_only(run_cli, tmp_path):
     '--config.encoder.depth=3',
   )
   assert code == 2 and 'init_from: the encoder of' in err
+
+
+def test_an_empty_split_is_refused(run_cli, tmp_path, photos):
+  for label, photo in zip(('cat', 'dog'), photos):
+    (tmp_path / 'images' / label).mkdir(parents=True)
+    Image.fromarray(photo).save(tmp_path / 'images' / label / '0.png')
+  code, _, err = run_cli(
+    'train',
+    '--config=configs/vit_folder.py:smoke',
+    f'--workdir={tmp_path / "w"}',
+    f'--config.data.source.path={tmp_path / "images"}',
+  )
+  assert code == 2 and 'its validation part has no images' in err
 
 
 def test_damaged_and_changed_runs_are_refused(run_cli, tmp_path):

@@ -35,6 +35,7 @@ def fetch(url: str, checksum: str, folder: Path, advice: str) -> Path:
     except (urllib.error.URLError, TimeoutError, OSError) as error:
       partial.unlink(missing_ok=True)
       raise ValueError(f'cannot download {url}: {error}; {advice}') from error
+    verify(partial, sha256(partial), checksum)
     partial.rename(path)
   verify(path, sha256(path), checksum)
   return path

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
+from absl import flags
 
 ENDLESS = 2**60
 
@@ -74,6 +75,8 @@ def train_batches(
     grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
   )
   if workers:
+    # Grain's workers read absl flags, which our command line does not parse.
+    flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers)
     iterable = iterable.mp_prefetch(options)
   return iter(iterable)

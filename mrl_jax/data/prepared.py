@@ -48,10 +48,12 @@ def load(
   """
   root = Path(data_dir or source.default_data_dir()).expanduser()
   name, _, version = dataset.partition(':')
-  folders = sorted((root / name).rglob('dataset_info.json'))
-  folders = [
-    f.parent for f in folders if not version or f.parent.name == version
-  ]
+  folders = [f.parent for f in (root / name).rglob('dataset_info.json')]
+  folders = [f for f in folders if not version or f.name == version]
+  folders.sort(key=lambda f: [int(n) for n in f.name.split('.') if n.isdigit()])
+  if len({f.parent for f in folders}) > 1:
+    found = ', '.join(sorted(str(f.relative_to(root)) for f in folders))
+    raise ValueError(f'dataset={dataset!r} is several: {found}; name one')
   advice = (
     f"prepare it once with pip install -e '.[prepare]' && python -m "
     f'mrl_jax.data.prepared {dataset or "NAME"} --data_dir={root}'
@@ -65,9 +67,11 @@ def load(
       f'needs TensorFlow; {advice}'
     )
   features = builder.info.features
-  if 'image' not in features or 'label' not in features:
+  labelled = 'label' in features and hasattr(features['label'], 'names')
+  if 'image' not in features or not labelled:
     raise ValueError(
-      f'{dataset} has features {", ".join(features)}; image and label needed'
+      f'{dataset} has features {", ".join(features)}; an image and a class '
+      'label are needed'
     )
   try:
     splits = [

@@ -99,13 +99,14 @@ def load_built(builder_class: type, data_dir: str, read) -> Source:
   processes of one machine share `data_dir`.
   """
   root = Path(data_dir or default_data_dir()).expanduser()
-  root.mkdir(parents=True, exist_ok=True)
   builder = builder_class(read=read, data_dir=str(root))
-  with open(root / f'.{builder.name}.lock', 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if not Path(builder.data_path, 'dataset_info.json').exists():
+  if not Path(builder.data_path, 'dataset_info.json').exists():
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / f'.{builder.name}.lock', 'w') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      builder = builder_class(read=read, data_dir=str(root))
       print(f'preparing {builder.name} in {root} (once)', flush=True)
-    builder.download_and_prepare()
+      builder.download_and_prepare()
   return Source(
     train=decode_all(builder.as_data_source(split='train')),
     validation=decode_all(builder.as_data_source(split='test')),

@@ -94,9 +94,11 @@ def make_train_transform(
     ValueError: for an unknown crop or a scale outside (0, 1].
   """
   if crop not in CROPS:
-    raise ValueError(f'data.crop={crop!r} is not one of {", ".join(CROPS)}')
-  if not 0 < scale[0] <= scale[1] <= 1:
-    raise ValueError(f'data.scale={tuple(scale)} must increase within (0, 1]')
+    raise ValueError(f'crop={crop!r} is not one of {", ".join(CROPS)}')
+  if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+    raise ValueError(
+      f'scale={tuple(scale)} must be two numbers, increasing, within (0, 1]'
+    )
 
   def transform(image, rng):
     if crop == 'pad':

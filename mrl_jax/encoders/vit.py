@@ -27,7 +27,7 @@ xavier = nnx.initializers.xavier_uniform()
 def sincos_positions(rows: int, columns: int, width: int) -> np.ndarray:
   """Fixed 2-D sine and cosine positions, [rows*columns width].
 
-  A quarter of the width each for sin(y), cos(y), sin(x), cos(x), with
+  A quarter of the width each for sin(x), cos(x), sin(y), cos(y), with
   wavelengths from 2 pi to 10000 * 2 pi (arXiv:2205.01580).
   """
   y, x = np.mgrid[:rows, :columns].reshape(2, -1, 1)

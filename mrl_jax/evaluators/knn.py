@@ -27,6 +27,7 @@ class KNN:
       )
     self.data, self.dims, self.mesh = data, tuple(dims), mesh
     self.neighbours, self.temperature = neighbours, temperature
+    self.metrics = ('top1', f'weighted@{neighbours}')
     where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     self.embed = jax.jit(functions['embed'], out_shardings=where)
 

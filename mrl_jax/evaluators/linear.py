@@ -12,6 +12,7 @@ class Linear:
 
   def __init__(self, functions, data, dims, mesh):
     self.data, self.dims = data, tuple(dims)
+    self.metrics = ('top1', 'top5')
     logits = functions['logits']
 
     @jax.jit

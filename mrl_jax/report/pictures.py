@@ -11,7 +11,7 @@ COLOURS = ('#0b6e99', '#c2410c', '#4d7c0f', '#7e22ce', '#be185d', '#57534e')
 def accuracy_vs_dimension(
   path: str | Path,
   rows: Iterable[Mapping],
-  metrics: tuple[str, ...] = ('linear/top1', 'knn/top1', 'knn/weighted'),
+  left_out: tuple[str, ...] = ('linear/top5',),
 ) -> None:
   """Draws one line per curve with its 95% band; dims on a log2 axis.
 
@@ -22,7 +22,7 @@ def accuracy_vs_dimension(
   figure = Figure(figsize=(7, 4.4), dpi=150, layout='constrained')
   axes = figure.add_subplot()
   every = results.curves(rows)
-  found = {n: c for n, c in every.items() if n.partition('@')[0] in metrics}
+  found = {n: c for n, c in every.items() if n not in left_out} or every
   dims = sorted({row['dim'] for points in found.values() for row in points})
   for (name, points), colour in zip(found.items(), COLOURS):
     x = [row['dim'] for row in points]
@@ -45,7 +45,7 @@ def accuracy_vs_dimension(
   axes.minorticks_off()
   axes.set_xlabel('dimensions used of the embedding')
   axes.set_ylabel('accuracy, %')
-  step = next(iter(found.values()))[0].get('step')
+  step = next((points[0].get('step') for points in found.values()), None)
   axes.set_title(
     'Accuracy against dimension, 95% intervals'
     + (f', step {step:,}' if step is not None else ''),
@@ -54,5 +54,6 @@ def accuracy_vs_dimension(
   )
   axes.grid(axis='y', color='#e5e5e5', linewidth=0.8)
   axes.spines[['top', 'right']].set_visible(False)
-  axes.legend(frameon=False, loc='lower right')
+  if found:
+    axes.legend(frameon=False, loc='lower right')
   figure.savefig(path)
