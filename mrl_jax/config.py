@@ -42,13 +42,12 @@ def blame(part: str):
     raise
   except ValueError as error:
     text = str(error)
-    raise UsageError(
-      text if text.startswith(part) else f'{part}: {text}'
-    ) from (error)
+    named = text if text.startswith(part) else f'{part}: {text}'
+    raise UsageError(named) from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-  """ "did you mean" for close words, else the list of what is known."""
+  """A question that names close words, else the list of what is known."""
   known = [str(k) for k in known]
   close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
   if close:
