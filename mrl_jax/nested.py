@@ -6,6 +6,7 @@ becomes a Matryoshka loss (arXiv:2205.13147, section 3).
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,22 @@ PRESETS = {
   '8boost': (2.0, 1.0),
   '8+16boost': (2.0, 1.5, 1.0),
 }
+
+
+class Loss(NamedTuple):
+  """A nested loss.
+
+  Attributes:
+    total: sum over prefixes and rows of weight * row weight * loss; what is
+      differentiated. Row weights are given beforehand, since some forms make
+      the gradients in the forward pass.
+    losses: of each prefix and row, in nats, without gradients.
+    hits: whether nothing scores above what the row should find.
+  """
+
+  total: Float[Array, '']
+  losses: Float[Array, 'g b']
+  hits: Bool[Array, 'g b']
 
 
 def check_dims(

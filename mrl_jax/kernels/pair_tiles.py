@@ -1,0 +1,363 @@
+"""Sums over all pairs of queries and keys at every prefix, by tiles.
+
+Similarities of normalised prefixes are block prefix sums with a factor per
+row and per column,
+
+  P_g = P_{g-1} + q[block_g] k[block_g]^T
+  logits_g = left_g P_g right_g,    left_g = scale_g / |q[:m_g]|,
+                                    right_g = 1 / |k[:m_g]|
+
+so all granularities cost the products of the widest. Two sums over them give
+the contrastive losses: `softmax` makes log sum exp over each row and, if asked
+for, each column (InfoNCE); `softplus` makes sum softplus(logit + bias) over
+each row (the sigmoid loss). Positives are linear in the logits and stay with
+the caller.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mrl_jax import nested
+from mrl_jax.kernels.softmax_tiles import product, scan_rows, wide
+from mrl_jax.shapes import Array, Float, Int
+
+
+class Pairs(NamedTuple):
+  """Arrays of one sum over pairs.
+
+  Attributes:
+    left, right: factors of the products, per prefix.
+    bias: added to the logits of each prefix, None for 0.
+    ids, key_ids: a pair of equal ids is left out, unless the key is the
+      query's own; None for none.
+    first: the key that belongs to the first query; the next to the second.
+  """
+
+  queries: Float[Array, 'b d']
+  keys: Float[Array, 'r d']
+  left: Float[Array, 'g b']
+  right: Float[Array, 'g r']
+  bias: Float[Array, 'g'] | None
+  ids: Int[Array, 'b'] | None
+  key_ids: Int[Array, 'r'] | None
+  first: Int[Array, '']
+
+
+class Sums(NamedTuple):
+  """Over each row's keys and each column's queries; and the best other key.
+
+  Attributes:
+    rows, columns: log sum exp, or sum softplus; columns 0 unless asked for.
+    rival: the largest logit of a row but for its own key's.
+  """
+
+  rows: Float[Array, 'g b']
+  columns: Float[Array, 'g r']
+  rival: Float[Array, 'g b']
+
+
+class Gradients(NamedTuple):
+  queries: Float[Array, 'b d']
+  keys: Float[Array, 'r d']
+  left: Float[Array, 'g b']
+  right: Float[Array, 'g r']
+  bias: Float[Array, 'g'] | None
+
+
+class Rows(NamedTuple):
+  """What belongs to some rows, row first.
+
+  `index` is the own key's, counted from 1: rows that fill up a chunk have 0.
+  """
+
+  queries: Array
+  left: Array
+  ids: Array | None
+  index: Array
+
+
+class Tile(NamedTuple):
+  """The logits of some rows and keys at all prefixes."""
+
+  products: list
+  logits: list
+  own: Array
+  left: list
+  right: list
+  factors: tuple
+
+
+def rows_of(pairs: Pairs) -> Rows:
+  b = len(pairs.queries)
+  index = pairs.first + jnp.arange(1, b + 1)
+  return Rows(pairs.queries, pairs.left.T, pairs.ids, index)
+
+
+def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
+  blocks = nested.blocks(dims)
+  cut = lambda x, axis: jax.lax.dynamic_slice_in_dim(x, first, size, axis)
+  keys, factor = cut(pairs.keys, 0), cut(pairs.right, 1)
+  left = [some.queries[:, s] for s in blocks]
+  right = [keys[:, s] for s in blocks]
+  own = some.index[:, None] == first + jnp.arange(1, size + 1)
+  out = False
+  if some.ids is not None:
+    out = (some.ids[:, None] == cut(pairs.key_ids, 0)) & ~own
+  products, logits = [], []
+  for g, (x, y) in enumerate(zip(left, right)):
+    part = product(x, y.T)
+    products.append(products[-1] + part if g else part)
+    logit = products[g] * some.left[:, g, None] * factor[g]
+    if pairs.bias is not None:
+      logit = logit + pairs.bias[g]
+    if some.ids is not None:
+      logit = jnp.where(out, -jnp.inf, logit)
+    logits.append(logit)
+  return Tile(products, logits, own, left, right, (some.left.T, factor))
+
+
+def over_keys(add, carry, total: int, size: int):
+  """Folds `add(carry, first key, size)` over tiles of keys."""
+  size = min(size, total)
+  count, rest = divmod(total, size)
+  if count == 1:
+    carry = add(carry, 0, size)
+  else:
+    carry = jax.lax.fori_loop(
+      0, count, lambda i, carry: add(carry, i * size, size), carry
+    )
+  return add(carry, count * size, rest) if rest else carry
+
+
+def grown(top, total, logits, rival, axis: int):
+  """A running (maximum, sum of exp(logit - maximum)) with more logits.
+
+  A maximum of -inf stands for nothing seen and leaves sums at 0.
+  """
+  new = jnp.maximum(top, rival)
+  safe = jnp.where(jnp.isneginf(new), 0, new)
+  seen = jnp.sum(jnp.exp(logits - jnp.expand_dims(safe, axis)), axis=axis)
+  return new, total * jnp.exp(top - safe) + seen
+
+
+def sums(
+  pairs: Pairs,
+  dims: Sequence[int],
+  kind: str,
+  *,
+  rows: int,
+  columns: int,
+  both: bool = False,
+  axis: tuple[str, ...] = (),
+) -> Sums:
+  """Sums of every row, and with `both` of every column, tile by tile.
+
+  Running maxima make logits of any finite size safe. With `axis`, this
+  device has some of the queries and all keys: per key and prefix one number
+  is maximised over the axis and one summed.
+  """
+  g, r = pairs.right.shape
+  kind_ = wide(pairs.queries, pairs.keys)
+  lowest = lambda *shape: jnp.full(shape, -jnp.inf, kind_)
+  zeros = lambda *shape: jnp.zeros(shape, kind_)
+
+  def some_rows(columns_carry, some):
+    b = len(some.queries)
+
+    def add(carry, first, size):
+      top, total, rival, column_top, column_total = carry
+      tile = make_tile(pairs, some, first, size, dims)
+      out = [[], [], []]
+      for i, logit in enumerate(tile.logits):
+        others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
+        if kind == 'softmax':
+          highest = jnp.max(logit, axis=1)
+          new = grown(top[i], total[i], logit, highest, axis=1)
+        else:
+          new = top[i], total[i] + jnp.sum(jax.nn.softplus(logit), axis=1)
+        for name, value in zip(out, (*new, jnp.maximum(rival[i], others))):
+          name.append(value)
+        if both:
+          where = (i, first)
+          old = [
+            jax.lax.dynamic_slice(x, where, (1, size))[0]
+            for x in (column_top, column_total)
+          ]
+          real = jnp.where(some.index[:, None] > 0, logit, -jnp.inf)
+          new = grown(*old, real, jnp.max(real, axis=0), axis=0)
+          column_top, column_total = (
+            jax.lax.dynamic_update_slice(x, y[None], where)
+            for x, y in zip((column_top, column_total), new)
+          )
+      return *(tuple(x) for x in out), column_top, column_total
+
+    start = (
+      tuple(lowest(g, b)),
+      tuple(zeros(g, b)),
+      tuple(lowest(g, b)),
+      *columns_carry,
+    )
+    top, total, rival, *columns_carry = over_keys(add, start, r, columns)
+    made = (jnp.stack(x, axis=1) for x in (top, total, rival))
+    return tuple(columns_carry), tuple(made)
+
+  empty = (lowest(g, r), zeros(g, r)) if both else (lowest(1, 1),) * 2
+  (column_top, column_total), made = scan_rows(
+    some_rows, empty, rows_of(pairs), rows
+  )
+  top, total, rival = (x.T for x in made)
+  if kind == 'softmax':
+    total = top + jnp.log(total)
+  if not both:
+    return Sums(total, zeros(g, r), rival)
+  if axis:
+    every = jax.lax.pmax(column_top, axis)
+    column_total = column_total * jnp.exp(column_top - every)
+    column_top, column_total = every, jax.lax.psum(column_total, axis)
+  return Sums(total, column_top + jnp.log(column_total), rival)
+
+
+def gradients(
+  pairs: Pairs,
+  found: Sums,
+  row_weights: Float[Array, 'g b'],
+  column_weights: Float[Array, 'g r'],
+  dims: Sequence[int],
+  kind: str,
+  *,
+  rows: int,
+  columns: int,
+  both: bool = False,
+) -> Gradients:
+  """Gradients of sum(row_weights * rows) + sum(column_weights * columns).
+
+  The logits are made again tile by tile, or for the first time with `columns`
+  at least r and the rows' sums not needed (`softplus`).
+  """
+  kind_ = wide(pairs.queries, pairs.keys)
+  g, r = pairs.right.shape
+  # A key without a query left has no sum; its weight is 0.
+  column_sums = jnp.where(jnp.isneginf(found.columns), jnp.inf, found.columns)
+
+  def some_rows(carry, part):
+    some, sums, weights = part
+    cut = lambda x, i, first, size: jax.lax.dynamic_slice(
+      x, (i, first), (1, size)
+    )
+
+    def add(carry, first, size):
+      tile = make_tile(pairs, some, first, size, dims)
+      back = []
+      for i, logit in enumerate(tile.logits):
+        if kind == 'softplus':
+          p = jax.nn.sigmoid(logit) * weights[:, i, None]
+        else:
+          p = jnp.exp(logit - sums[:, i, None]) * weights[:, i, None]
+        if both:
+          column = jnp.exp(logit - cut(column_sums, i, first, size))
+          p = p + column * cut(column_weights, i, first, size)
+        back.append(p)
+      return accumulate(carry, walk_down(tile, back), dims, first)
+
+    b = len(some.queries)
+    own = (
+      [jnp.zeros((b, s.stop - s.start), kind_) for s in nested.blocks(dims)],
+      jnp.zeros((b, g), kind_),
+    )
+    (queries, left), carry = over_keys(add, (own, carry), r, columns)
+    return carry, (jnp.concatenate(queries, axis=1), left)
+
+  shared = (
+    jnp.zeros(pairs.keys.shape, kind_),
+    jnp.zeros((g, r), kind_),
+    jnp.zeros((g,), kind_),
+  )
+  parts = (rows_of(pairs), found.rows.T, row_weights.T)
+  (keys, right, bias), (queries, left) = scan_rows(
+    some_rows, shared, parts, rows
+  )
+  bias = None if pairs.bias is None else bias
+  return Gradients(queries, keys, left.T, right, bias)
+
+
+def together(
+  pairs: Pairs,
+  row_weights: Float[Array, 'g b'],
+  dims: Sequence[int],
+  kind: str,
+  *,
+  rows: int,
+) -> tuple[Sums, Gradients]:
+  """Rows' sums and gradients of sum(row_weights * rows) in one pass.
+
+  The logits of `rows` queries with all keys are alive at a time.
+  """
+  kind_ = wide(pairs.queries, pairs.keys)
+  g, r = pairs.right.shape
+
+  def some_rows(carry, part):
+    some, weights = part
+    tile = make_tile(pairs, some, 0, r, dims)
+    found, back = [], []
+    for i, logit in enumerate(tile.logits):
+      rival = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
+      if kind == 'softplus':
+        total = jnp.sum(jax.nn.softplus(logit), axis=1)
+        p = jax.nn.sigmoid(logit)
+      else:
+        total = jax.nn.logsumexp(logit, axis=1)
+        p = jnp.exp(logit - total[:, None])
+      back.append(p * weights[:, i, None])
+      found.append((total, rival))
+    total, rival = (jnp.stack(x, axis=1) for x in zip(*found))
+    made = walk_down(tile, back)
+    own = [jnp.zeros_like(x) for x in made['queries']], jnp.zeros_like(total)
+    (queries, left), carry = accumulate((own, carry), made, dims, 0)
+    return carry, (jnp.concatenate(queries, axis=1), left, total, rival)
+
+  shared = (
+    jnp.zeros(pairs.keys.shape, kind_),
+    jnp.zeros((g, r), kind_),
+    jnp.zeros((g,), kind_),
+  )
+  (keys, right, bias), (queries, left, total, rival) = scan_rows(
+    some_rows, shared, (rows_of(pairs), row_weights.T), rows
+  )
+  bias = None if pairs.bias is None else bias
+  sums = Sums(total.T, jnp.zeros((g, r), kind_), rival.T)
+  return sums, Gradients(queries, keys, left.T, right, bias)
+
+
+def walk_down(tile: Tile, back: list) -> dict:
+  """One tile's gradients from those of its logits, the widest prefix first."""
+  left, right = tile.factors
+  running = 0
+  made = {'queries': [], 'keys': [], 'left': [], 'right': [], 'bias': []}
+  for g in reversed(range(len(back))):
+    part = back[g] * tile.products[g]
+    made['left'].append(jnp.sum(part * right[g], axis=1))
+    made['right'].append(jnp.sum(part * left[g][:, None], axis=0))
+    made['bias'].append(jnp.sum(back[g]))
+    running = running + back[g] * left[g][:, None] * right[g]
+    made['queries'].append(product(running, tile.right[g]))
+    made['keys'].append(product(running.T, tile.left[g]))
+  return {name: part[::-1] for name, part in made.items()}
+
+
+def accumulate(carry, found: dict, dims, first):
+  (queries, left), (keys, right, bias) = carry
+
+  def add_at(array, part, where):
+    old = jax.lax.dynamic_slice(array, where, part.shape)
+    return jax.lax.dynamic_update_slice(array, old + part, where)
+
+  queries = [x + y for x, y in zip(queries, found['queries'])]
+  left = left + jnp.stack(found['left'], axis=1)
+  for s, part in zip(nested.blocks(dims), found['keys']):
+    keys = add_at(keys, part, (first, s.start))
+  right = add_at(right, jnp.stack(found['right']), (0, first))
+  bias = bias + jnp.stack(found['bias'])
+  return (queries, left), (keys, right, bias)

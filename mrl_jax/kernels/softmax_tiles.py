@@ -1,0 +1,421 @@
+"""Nested softmax cross entropy by tiles of rows and classes, in plain XLA.
+
+For prefixes m_1 < ... < m_G = d of an embedding z and one kernel W,
+
+  P_g = P_{g-1} + z[block_g] W[block_g]      (block_g = m_{g-1} .. m_g)
+  logits_g = scale_g P_g + bias_g
+
+so every granularity costs the products of the widest, 2bdv operations. The
+gradient walks the prefixes downward with one running sum F of what the wider
+ones already sent back:
+
+  D_g = coefficient_g (softmax(logits_g) - targets)
+  F_g = F_{g+1} + scale_g D_g
+  dz[block_g] = F_g W[block_g]^T,  dW[block_g] = z[block_g]^T F_g
+
+again the products of the widest. Two forms, which differ in what stays alive:
+
+  kept        all logits of some rows stay until their gradients are made, in
+              the forward pass: 6bdv operations, [g rows v] alive;
+  recomputed  `statistics` passes over tiles of classes with a running maximum
+              and sum, `gradients` computes the logits of a tile again: 8bdv
+              operations, one [g rows classes] tile alive.
+
+Tiles are small enough to stay in a cache, which is why the second form is the
+fastest one on a CPU at many classes. The classes may be split over the devices
+of a mesh axis; only numbers per row and prefix are then exchanged.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mrl_jax import nested
+from mrl_jax.shapes import Array, Float, Int
+
+
+class Statistics(NamedTuple):
+  """What a row's loss needs of its logits, per prefix.
+
+  Attributes:
+    lse: log of the sum over classes of exp(logits).
+    picked: the logits at the labels, 0 for a label that is no class.
+    mean: mean logit over the classes; 0 unless asked for.
+    top: the largest logit.
+  """
+
+  lse: Float[Array, 'g b']
+  picked: Float[Array, 'g b t']
+  mean: Float[Array, 'g b']
+  top: Float[Array, 'g b']
+
+
+class Problem(NamedTuple):
+  """Arrays of one nested softmax.
+
+  Attributes:
+    embedding: z.
+    kernel: W.
+    bias: one row for all prefixes, or one each.
+    scale: of each prefix's products, None for 1.
+    labels: `t` classes per row, the one with the largest share first; -1 or
+      another number outside the kernel's classes is nobody's.
+    shares: of the target that each label has.
+  """
+
+  embedding: Float[Array, 'b d']
+  kernel: Float[Array, 'd v']
+  bias: Float[Array, 'h v']
+  scale: Float[Array, 'g'] | None
+  labels: Int[Array, 'b t']
+  shares: Float[Array, 'b t']
+
+
+class Gradients(NamedTuple):
+  """Of sum(coefficient * loss), in the accumulation type."""
+
+  embedding: Float[Array, 'b d']
+  kernel: Float[Array, 'd v']
+  bias: Float[Array, 'h v']
+  scale: Float[Array, 'g'] | None
+
+
+def wide(*arrays: Array) -> jnp.dtype:
+  """The type sums are kept in: float32, or wider if an input is."""
+  return jnp.result_type(jnp.float32, *arrays)
+
+
+def product(left: Array, right: Array) -> Array:
+  return jnp.matmul(left, right, preferred_element_type=wide(left, right))
+
+
+def prefix_logits(
+  left: Sequence[Array],
+  right: Sequence[Array],
+  bias: Array,
+  scale: Array | None,
+) -> tuple[list, list]:
+  """([b v] products, [b v] logits) of every prefix from the blocks' products.
+
+  A plain bias starts the running sum, so that products and logits need not
+  both be alive; the products then contain it.
+  """
+  plain = scale is None and len(bias) == 1
+  products = []
+  for x, y in zip(left, right):
+    before = products[-1] if products else bias if plain else 0
+    products.append(before + product(x, y))
+  if plain:
+    return products, products
+  logits = [
+    (p if scale is None else p * scale[g]) + bias[min(g, len(bias) - 1)]
+    for g, p in enumerate(products)
+  ]
+  return products, logits
+
+
+def picked_logits(problem: Problem, dims: Sequence[int]):
+  """[g b t] logits at the labels, by gathering columns; 0 where outside."""
+  z, kernel, bias, scale, labels, _ = problem
+  columns = jnp.where(labels < 0, kernel.shape[1], labels)
+  take = dict(axis=1, mode='fill', fill_value=0)
+  chosen = jnp.take(kernel, columns, **take)
+  kind = wide(z, kernel)
+  parts = [
+    jnp.einsum('bk,kbt->bt', z[:, s], chosen[s], preferred_element_type=kind)
+    for s in nested.blocks(dims)
+  ]
+  sums = jnp.cumsum(jnp.stack(parts), axis=0)
+  if scale is not None:
+    sums = sums * scale[:, None, None]
+  return sums + jnp.take(bias, columns, **take)
+
+
+def mean_logits(problem: Problem, dims: Sequence[int]):
+  """[g b] mean logit over the classes, from the mean column of the kernel."""
+  z, kernel, bias, scale, _, _ = problem
+  kind = wide(z, kernel)
+  column = jnp.mean(kernel, axis=1, dtype=kind)
+  parts = [z[:, s].astype(kind) @ column[s] for s in nested.blocks(dims)]
+  sums = jnp.cumsum(jnp.stack(parts), axis=0)
+  if scale is not None:
+    sums = sums * scale[:, None]
+  return sums + jnp.mean(bias, axis=1, dtype=kind)[:, None]
+
+
+def statistics(
+  problem: Problem,
+  dims: Sequence[int],
+  *,
+  rows: int,
+  classes: int,
+  smoothed: bool = False,
+  axis: str | None = None,
+) -> Statistics:
+  """Statistics of every row, `rows` x `classes` logits at a time.
+
+  The maximum is a running one, so logits of any finite size are safe. With
+  `axis`, the classes are split over that mesh axis: per row and prefix one
+  number is maximised over it and 1 + t (2 + t if `smoothed`) are summed.
+  """
+  picked = picked_logits(problem, dims)
+  mean = mean_logits(problem, dims) if smoothed else None
+  own = in_classes(problem.labels[:, 0], problem.kernel.shape[1])
+  start = jnp.where(own, picked[..., 0], -jnp.inf)
+  parts = (problem.embedding, problem.labels[:, 0], start.T)
+
+  def some_rows(part):
+    return running(problem, dims, *part, classes)
+
+  top, total = over_rows(some_rows, parts, rows)
+  return joined(top.T, total.T, picked, mean, axis)
+
+
+def joined(top, total, picked, mean, axis: str | None) -> Statistics:
+  """Statistics from the sums of exp(logit - top), over all shards of `axis`."""
+  if axis is not None:
+    every = jax.lax.pmax(top, axis)
+    total = total * jnp.exp(top - every)
+    top = every
+    if mean is None:
+      total, picked = jax.lax.psum((total, picked), axis)
+    else:
+      mean = mean / jax.lax.axis_size(axis)
+      total, picked, mean = jax.lax.psum((total, picked, mean), axis)
+  lse = top + jnp.log(total)
+  return Statistics(
+    lse, picked, jnp.zeros_like(lse) if mean is None else mean, top
+  )
+
+
+def in_classes(labels: Array, classes: int) -> Array:
+  return (labels >= 0) & (labels < classes)
+
+
+def running(problem, dims, z, label, start, classes):
+  """([b g] maximum, [b g] sum of exp(logit - maximum)) over class tiles."""
+  left = [z[:, s] for s in nested.blocks(dims)]
+
+  def add(carry, right, bias, first):
+    tops, totals = carry
+    size = bias.shape[1]
+    # The label's own logit is in the starting maximum: gathered there and
+    # left out here, it equals itself, and a row is right if none is larger.
+    mine = (label - first)[:, None] == jnp.arange(size)
+    _, logits = prefix_logits(left, right, bias, problem.scale)
+    new_tops, new_totals = [], []
+    for top, total, tile in zip(tops, totals, logits):
+      rivals = jnp.max(jnp.where(mine, -jnp.inf, tile), axis=1)
+      new = jnp.maximum(top, rivals)
+      seen = jnp.sum(jnp.exp(tile - new[:, None]), axis=1)
+      new_totals.append(total * jnp.exp(top - new) + seen)
+      new_tops.append(new)
+    return tuple(new_tops), tuple(new_totals)
+
+  carry = tuple(start.T), tuple(jnp.zeros_like(start.T))
+  tops, totals = over_classes(add, carry, problem, dims, classes)
+  return jnp.stack(tops, axis=1), jnp.stack(totals, axis=1)
+
+
+def gradients(
+  problem: Problem,
+  lse: Float[Array, 'g b'],
+  coefficient: Float[Array, 'g b'],
+  dims: Sequence[int],
+  smoothing: float = 0.0,
+  total_classes: int | None = None,
+  *,
+  rows: int,
+  classes: int,
+) -> Gradients:
+  """Gradients of sum(coefficient * loss), logits computed again tile by tile.
+
+  `total_classes` is what smoothing is spread over: all shards' classes. With
+  split classes the embedding's and the scale's gradients are this shard's
+  part of a sum.
+  """
+  z, kernel, bias, scale, _, _ = problem
+  total_classes = total_classes or kernel.shape[1]
+
+  def some_rows(carry, part):
+    z, labels, shares, lse, coefficient = part
+    left = [z[:, s] for s in nested.blocks(dims)]
+
+    def add(carry, right, tile_bias, first):
+      products, logits = prefix_logits(left, right, tile_bias, scale)
+      back = [jnp.exp(t - lse[:, g, None]) for g, t in enumerate(logits)]
+      found = walk_down(
+        left, right, products, back, labels - first, shares, coefficient,
+        scale, len(bias), smoothing, total_classes,
+      )  # fmt: skip
+      return accumulate(carry, found, dims, first)
+
+    zeros = [jnp.zeros(x.shape, wide(z, kernel)) for x in left]
+    carry = carry._replace(embedding=zeros)
+    carry = over_classes(add, carry, problem, dims, classes)
+    made = jnp.concatenate(carry.embedding, axis=1)
+    return carry._replace(embedding=None), made
+
+  parts = (z, problem.labels, problem.shares, lse.T, coefficient.T)
+  empty = no_gradients(problem)._replace(embedding=None)
+  carry, made = scan_rows(some_rows, empty, parts, rows)
+  return carry._replace(embedding=made)
+
+
+def kept(
+  problem: Problem,
+  coefficient: Float[Array, 'g b'],
+  dims: Sequence[int],
+  smoothing: float = 0.0,
+  total_classes: int | None = None,
+  *,
+  rows: int,
+  axis: str | None = None,
+) -> tuple[Statistics, Gradients]:
+  """Statistics, and gradients of sum(coefficient * loss), in one pass.
+
+  The logits of `rows` rows over all classes are alive at a time.
+  """
+  z, kernel, bias, scale, _, _ = problem
+  total_classes = total_classes or kernel.shape[1]
+  right = [kernel[s] for s in nested.blocks(dims)]
+
+  def some_rows(carry, part):
+    z, labels, shares, coefficient = part
+    left = [z[:, s] for s in nested.blocks(dims)]
+    products, logits = prefix_logits(left, right, bias, scale)
+    columns = jnp.where(labels < 0, kernel.shape[1], labels)
+    take = lambda x: jnp.take_along_axis(
+      x, columns, axis=1, mode='fill', fill_value=0
+    )
+    tops = [jnp.max(x, axis=1) for x in logits]
+    exps = [jnp.exp(x - top[:, None]) for x, top in zip(logits, tops)]
+    totals = jnp.stack([jnp.sum(x, axis=1) for x in exps])
+    picked = jnp.stack([take(x) for x in logits])
+    mean = None
+    if smoothing:
+      mean = jnp.stack([jnp.mean(x, axis=1) for x in logits])
+    found = joined(jnp.stack(tops), totals, picked, mean, axis)
+    share = jnp.exp(jnp.stack(tops) - found.lse)
+    back = [x * share[g, :, None] for g, x in enumerate(exps)]
+    made = walk_down(
+      left, right, products, back, labels, shares, coefficient, scale,
+      len(bias), smoothing, total_classes,
+    )  # fmt: skip
+    zeros = [jnp.zeros_like(x) for x in made['z']]
+    carry = accumulate(carry._replace(embedding=zeros), made, dims, 0)
+    rows_first = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), found)
+    embedding = jnp.concatenate(carry.embedding, axis=1)
+    return carry._replace(embedding=None), (embedding, rows_first)
+
+  parts = (z, problem.labels, problem.shares, coefficient.T)
+  empty = no_gradients(problem)._replace(embedding=None)
+  carry, (made, found) = scan_rows(some_rows, empty, parts, rows)
+  found = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found)
+  return found, carry._replace(embedding=made)
+
+
+def no_gradients(problem: Problem) -> Gradients:
+  kind = wide(problem.embedding, problem.kernel)
+  zeros = lambda x: None if x is None else jnp.zeros(x.shape, kind)
+  return Gradients(*(zeros(x) for x in problem[:4]))
+
+
+def walk_down(
+  left, right, products, back, labels, shares, coefficient, scale, biases,
+  smoothing, total_classes,
+):  # fmt: skip
+  """One tile's gradients from its softmax `back`, the widest prefix first."""
+  size = back[0].shape[1]
+  target = sum(
+    (labels[:, t, None] == jnp.arange(size)) * shares[:, t, None]
+    for t in range(labels.shape[1])
+  )
+  target = (1 - smoothing) * target + smoothing / total_classes
+  running, shared = 0, 0
+  made = {'z': [], 'w': [], 'bias': [], 'scale': []}
+  for g in reversed(range(len(left))):
+    down = (back[g] - target) * coefficient[:, g, None]
+    shared = shared + down
+    made['bias'].append(jnp.sum(down, axis=0))
+    if scale is None:
+      running = shared
+    else:
+      made['scale'].append(jnp.sum(down * products[g]))
+      running = running + down * scale[g]
+    made['z'].append(product(running, right[g].T))
+    made['w'].append(product(left[g].T, running))
+  if biases == 1:
+    made['bias'] = [jnp.sum(shared, axis=0)]
+  return {name: part[::-1] for name, part in made.items()}
+
+
+def accumulate(carry: Gradients, found, dims, first) -> Gradients:
+  """Adds one tile's gradients at its place."""
+  z, kernel, bias, scale = carry
+
+  def add_at(array, part, where):
+    old = jax.lax.dynamic_slice(array, where, part.shape)
+    return jax.lax.dynamic_update_slice(array, old + part, where)
+
+  for s, part in zip(nested.blocks(dims), found['w']):
+    kernel = add_at(kernel, part, (s.start, first))
+  bias = add_at(bias, jnp.stack(found['bias']), (0, first))
+  if scale is not None:
+    scale = scale + jnp.stack(found['scale'])
+  return Gradients([a + b for a, b in zip(z, found['z'])], kernel, bias, scale)
+
+
+def over_classes(add, carry, problem: Problem, dims, classes: int):
+  """Folds `add(carry, kernel blocks, bias, first class)` over class tiles."""
+  _, kernel, bias, *_ = problem
+  total = kernel.shape[1]
+
+  def tile(carry, first, size):
+    right = [
+      jax.lax.dynamic_slice(kernel, (s.start, first), (s.stop - s.start, size))
+      for s in nested.blocks(dims)
+    ]
+    some = jax.lax.dynamic_slice(bias, (0, first), (len(bias), size))
+    return add(carry, right, some, first)
+
+  size = min(classes, total)
+  count, rest = divmod(total, size)
+  if count == 1:
+    carry = tile(carry, 0, size)
+  else:
+    carry = jax.lax.fori_loop(
+      0, count, lambda i, carry: tile(carry, i * size, size), carry
+    )
+  return tile(carry, count * size, rest) if rest else carry
+
+
+def row_chunks(arrays, rows: int):
+  """Each [b ...] as [chunks, at most rows, ...], padded with zeros; and b."""
+  b = len(jax.tree.leaves(arrays)[0])
+  count = -(-b // rows)
+  size = -(-b // count)
+
+  def split(x):
+    x = jnp.pad(x, ((0, count * size - b), *((0, 0),) * (x.ndim - 1)))
+    return x.reshape(count, size, *x.shape[1:])
+
+  return jax.tree.map(split, arrays), b
+
+
+def scan_rows(some_rows, carry, arrays, rows: int):
+  """`some_rows` scanned over chunks of rows; a single chunk runs bare."""
+  chunks, b = row_chunks(arrays, rows)
+  if len(jax.tree.leaves(chunks)[0]) == 1:
+    return some_rows(carry, arrays)
+  carry, made = jax.lax.scan(some_rows, carry, chunks)
+  join = lambda x: x.reshape(-1, *x.shape[2:])[:b]
+  return carry, jax.tree.map(join, made)
+
+
+def over_rows(some_rows, arrays, rows: int):
+  return scan_rows(lambda _, part: (None, some_rows(part)), None, arrays, rows)[
+    1
+  ]
