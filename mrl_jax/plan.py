@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import importlib.metadata
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,35 +22,16 @@ from mrl_jax import build, chips, costs, errors
 from mrl_jax import config as configs
 from mrl_jax.data import feed
 from mrl_jax.data.source import Facts
+from mrl_jax.report import plans
 
 # Only the length of the learning-rate schedule hangs on the number of
 # examples: no shape, so neither memory nor FLOPs.
 EXAMPLES = 1_000_000
 
-# The search for the largest batch ends this close, or after so many tries.
+# The search for the largest batch ends when a guess gains less than this
+# share, or after so many compilations.
 CLOSE, TRIES = 0.02, 3
 
-# Row of the table -> where a step's value lies, and its unit.
-ROWS = {
-  'memory of a chip': None,
-  '  parameters': ('memory/parameters', 'B'),
-  '  optimizer': ('memory/optimizer', 'B'),
-  '  moving average': ('memory/average', 'B'),
-  '  batch': ('memory/batch', 'B'),
-  '  padding and outputs': ('memory/other', 'B'),
-  '  temporaries': ('memory/temporaries', 'B'),
-  '  program': ('memory/program', 'B'),
-  '  total': ('memory/total', 'B'),
-  '  share of the usable': ('memory/share', '%'),
-  'a step of a chip': None,
-  '  FLOPs': ('flops', 'FLOP'),
-  '  FLOPs of matmuls, by hand': ('matmul_flops', 'FLOP'),
-  '  bytes accessed': ('bytes_accessed', 'B'),
-  '  roofline': ('roofline_seconds', 's'),
-  'messages of a step, of a chip': None,
-} | {
-  f'  {kind}': (f'collectives/{kind}', 'messages') for kind in costs.COLLECTIVES
-}
 RATIOS = {
   'memory': 'memory/total',
   'flops': 'flops',
@@ -80,7 +60,12 @@ class Planner:
     if self.classes:
       facts = Facts(self.classes, checked.encoder.channels)
     else:
-      facts = build.source_facts(config)
+      try:
+        facts = build.source_facts(config)
+      except errors.UsageError as error:
+        raise errors.UsageError(
+          f'{error} (or, if the data is elsewhere, give --classes=N)'
+        ) from error
     return build.learner(config, checked, facts, EXAMPLES)
 
   def measure(self, config: ConfigDict) -> dict:
@@ -175,9 +160,7 @@ def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   head = config.head.name
   steps = {head: planner.measure(config)}
   if head != 'ff':
-    plain = copy.deepcopy(config)
-    plain.head, plain.weights = ConfigDict({'name': 'ff'}), 'uniform'
-    steps['ff'] = planner.measure(plain)
+    steps['ff'] = planner.measure(fixed_feature(config))
   report = {
     'topology': planner.topology,
     'chips': len(planner.devices),
@@ -198,19 +181,22 @@ def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   return report
 
 
+def fixed_feature(config: ConfigDict) -> ConfigDict:
+  """The config with the plain loss on the full width in place of its own."""
+  plain = copy.deepcopy(config)
+  plain.head, plain.weights = ConfigDict({'name': 'ff'}), 'uniform'
+  if 'dims_per_step' in plain.task:
+    plain.task.dims_per_step = 0
+  return plain
+
+
 def ratios(step: dict, plain: dict) -> dict:
   """The config's costs over those of FF; None where one is unknown."""
   pairs = {
-    key: (at(step, path), at(plain, path)) for key, path in RATIOS.items()
+    key: (plans.at(step, path), plans.at(plain, path))
+    for key, path in RATIOS.items()
   }
   return {key: a / b if a and b else None for key, (a, b) in pairs.items()}
-
-
-def at(step: dict, path: str):
-  """The value under a path like `memory/total`, None if there is none."""
-  for key in path.split('/'):
-    step = step[key] if step else None
-  return step
 
 
 def search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
@@ -241,71 +227,6 @@ def search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
   }
 
 
-def show(value, unit: str) -> str:
-  """A number for people: 1.5 GiB, 6.75 TFLOP, 34.3 ms, 34.9%."""
-  if value is None:
-    return '-'
-  if unit == 'messages':
-    return f'{value["count"]:,}, {show(value["bytes"], "B")}'
-  if unit == '%':
-    return f'{value:.1%}'
-  if unit == 's':
-    return f'{1000 * value:.3g} ms'
-  base, prefixes = (1024, ' KMGT') if unit == 'B' else (1000, ' KMGTPE')
-  power = min(int(math.log(max(value, 1), base)), len(prefixes) - 1)
-  binary = 'i' if unit == 'B' and power else ''
-  return f'{value / base**power:.3g} {prefixes[power].strip()}{binary}{unit}'
-
-
-def table(report: dict) -> str:
-  """The plan for a terminal: a column per head, and their ratio."""
-  steps = list(report['steps'].values())
-  lines = [('', *report['steps'], 'ratio' if len(steps) > 1 else '')]
-  for label, row in ROWS.items():
-    if row is None:
-      lines.append((label, *[''] * (len(steps) + 1)))
-      continue
-    path, unit = row
-    values = [at(step, path) for step in steps]
-    ratio = ''
-    if unit in ('B', 'FLOP', 's') and len(values) > 1 and all(values):
-      ratio = f'{values[0] / values[1]:.4f}'
-    lines.append((label, *(show(value, unit) for value in values), ratio))
-  widths = [max(map(len, column)) for column in zip(*lines)]
-  rows = [
-    line[0].ljust(widths[0])
-    + ''.join(f'  {cell:>{w}}' for cell, w in zip(line[1:], widths[1:]))
-    for line in lines
-  ]
-  return '\n'.join([heading(report), *(row.rstrip() for row in rows)])
-
-
-def heading(report: dict) -> str:
-  """The lines above the columns: what was compiled, and the verdict."""
-  chip, step = report['chip'], next(iter(report['steps'].values()))
-  mesh = ' x '.join(f'{axis} {size}' for axis, size in report['mesh'].items())
-  memory, seconds = step['memory'], step['roofline_seconds']
-  lines = [
-    f'{report["topology"]}: {report["chips"]} chips of {chip["hbm"]} GiB '
-    f'({chip["usable"]} usable), {chip["peak"] / 1e12:.0f} TFLOP/s bf16, '
-    f'{chip["bandwidth"] / 1e9:.0f} GB/s',
-    f'mesh {mesh}, global batch {report["batch_size"]:,}',
-    f'{"fits" if memory["fits"] else "DOES NOT FIT"}: '
-    f'{show(memory["total"], "B")}, {memory["share"]:.1%} of the usable',
-  ]
-  if seconds:
-    rate = report['batch_size'] / seconds
-    lines.append(
-      f'at least {show(seconds, "s")} a step, bound by {step["bound_by"]}: '
-      f'at most {rate:,.0f} examples/s'
-    )
-  if 'largest_batch' in report:
-    size = report['largest_batch']['size']
-    said = f'{size:,}, compiled' if size else 'none of those tried'
-    lines.append(f'largest global batch that fits: {said}')
-  return '\n'.join(lines)
-
-
 def main(argv: list[str]) -> int:
   options, words = configs.parse(argv, 'plan')
   jax.config.update('jax_platforms', 'cpu')
@@ -320,7 +241,7 @@ def main(argv: list[str]) -> int:
     planner = Planner(options.topology, devices, chip, options.classes)
     report = plan(planner, config, options.largest_batch)
     report = {'config': options.config, 'overrides': words} | report
-    print(json.dumps(report, indent=2) if options.json else table(report))
+    print(json.dumps(report, indent=2) if options.json else plans.text(report))
     return 0
   except errors.EXPECTED as error:
     return errors.tell(error)
