@@ -19,15 +19,19 @@ COLLECTIVES = (
 
 def roofline(
   flops: float, traffic: float, peak: float, bandwidth: float
-) -> tuple[float, str]:
-  """(seconds at least, which of 'flops' and 'bandwidth' binds).
+) -> dict[str, float | str]:
+  """Seconds of arithmetic and of memory traffic, the larger, and its name.
 
-  Arithmetic and memory traffic are taken to overlap fully; messages between
-  chips are left out.
+  The two are taken to overlap fully; messages between chips are left out.
   """
   seconds = {'flops': flops / peak, 'bandwidth': traffic / bandwidth}
   binds = max(seconds, key=seconds.get)
-  return seconds[binds], binds
+  return {
+    'flops_seconds': seconds['flops'],
+    'bandwidth_seconds': seconds['bandwidth'],
+    'roofline_seconds': seconds[binds],
+    'bound_by': binds,
+  }
 
 
 def matmul_flops(jaxpr, loops: bool = True) -> float:

@@ -103,17 +103,20 @@ class Planner:
     """FLOPs, memory traffic, roofline and messages of a step on a chip."""
     matmuls = costs.matmul_flops(jaxpr) / len(self.devices)
     work = {'matmul_flops': matmuls}
-    names = ('flops', 'bytes_accessed', 'roofline_seconds', 'bound_by')
     if compiled is None:
-      return work | dict.fromkeys((*names, 'collectives'))
+      unknown = 'flops bytes_accessed roofline_seconds bound_by collectives'
+      return work | dict.fromkeys(unknown.split())
     # The compiler's analysis counts the body of a scan once.
     once = costs.matmul_flops(jaxpr, loops=False) / len(self.devices)
     analysis = compiled.cost_analysis()
     flops = analysis['flops'] * matmuls / once
     traffic = analysis['bytes accessed'] * matmuls / once
-    line = costs.roofline(flops, traffic, self.chip.peak, self.chip.bandwidth)
     sent = costs.collectives(compiled.as_text(), config.train.accumulate)
-    return work | dict(zip(names, (flops, traffic, *line)), collectives=sent)
+    return (
+      work
+      | {'flops': flops, 'bytes_accessed': traffic, 'collectives': sent}
+      | costs.roofline(flops, traffic, self.chip.peak, self.chip.bandwidth)
+    )
 
 
 def tell(text: str) -> None:

@@ -103,8 +103,13 @@ def test_matmul_flops_by_hand():
 
 
 def test_roofline_takes_what_binds():
-  assert costs.roofline(2e12, 1e9, 1e12, 1e9) == (2.0, 'flops')
-  assert costs.roofline(1e12, 3e9, 1e12, 1e9) == (3.0, 'bandwidth')
+  assert costs.roofline(2e12, 1e9, 1e12, 1e9) == {
+    'flops_seconds': 2.0,
+    'bandwidth_seconds': 1.0,
+    'roofline_seconds': 2.0,
+    'bound_by': 'flops',
+  }
+  assert costs.roofline(1e12, 3e9, 1e12, 1e9)['bound_by'] == 'bandwidth'
 
 
 def test_a_program_too_large_names_what_it_needs():
@@ -233,6 +238,8 @@ def test_the_table_by_hand():
       'flops': scale * 1e12,
       'matmul_flops': scale * 1e12,
       'bytes_accessed': 2**20,
+      'flops_seconds': 0.0125 * scale,
+      'bandwidth_seconds': 0.001,
       'roofline_seconds': 0.0125 * scale,
       'bound_by': 'flops',
       'collectives': {'all-reduce': {'count': 3, 'bytes': 2048}},
@@ -250,11 +257,11 @@ def test_the_table_by_hand():
     }
   )
   assert 'fits: 3 GiB, 18.8% of the usable' in said
-  assert 'bound by flops: at most 27,307 examples/s' in said
+  assert 'roofline 37.5 ms a step, bound by flops: 27,307 examples/s' in said
   assert 'largest global batch that fits: 4,096' in said
   assert re.search(r'\n  total +3 GiB +2 GiB +1\.5000\n', said)
   assert re.search(r'\n  FLOPs +3 TFLOP +2 TFLOP +1\.5000\n', said)
-  assert re.search(r'\n  roofline +37\.5 ms +25 ms +1\.5000\n', said)
+  assert re.search(r'\n  FLOPs at the peak +37\.5 ms +25 ms +1\.5000\n', said)
   assert re.search(r'\n  all-reduce +3, 2 KiB +3, 2 KiB$', said)
 
 

@@ -18,14 +18,15 @@ ROWS = {
   '  FLOPs': ('flops', 'FLOP'),
   '  FLOPs of matmuls, by hand': ('matmul_flops', 'FLOP'),
   '  bytes accessed': ('bytes_accessed', 'B'),
-  '  roofline': ('roofline_seconds', 's'),
+  '  FLOPs at the peak': ('flops_seconds', 's'),
+  '  bytes at full bandwidth': ('bandwidth_seconds', 's'),
 }
 
 
 def at(step: dict, path: str):
   """The value under a path like `memory/total`, None if there is none."""
   for key in path.split('/'):
-    step = step[key] if step else None
+    step = step.get(key) if step else None
   return step
 
 
@@ -87,8 +88,8 @@ def heading(report: dict) -> str:
   if seconds:
     rate = report['batch_size'] / seconds
     lines.append(
-      f'at least {show(seconds, "s")} a step, bound by {step["bound_by"]}: '
-      f'at most {rate:,.0f} examples/s'
+      f'roofline {show(seconds, "s")} a step, bound by {step["bound_by"]}: '
+      f'{rate:,.0f} examples/s'
     )
   if 'largest_batch' in report:
     size = report['largest_batch']['size']
