@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from mrl_jax import checkpoint, heads, nested, optim, sharding, state
 from mrl_jax import config as configs
 from mrl_jax.config import UsageError, blame
-from mrl_jax.data import SOURCES, feed, transforms
+from mrl_jax.data import FACTS, SOURCES, feed, transforms
+from mrl_jax.data.source import Facts
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.tasks import TASKS
@@ -38,27 +39,59 @@ GROUPS = {
     'average'
   ).split(),
   'eval': 'batch_size dims final'.split(),
+  'mesh': 'data fsdp tensor'.split(),
   'checkpoint': 'every keep best'.split(),
 }
-CLOSED = ('data', 'train', 'optim', 'checkpoint')
+CLOSED = ('data', 'train', 'optim', 'mesh', 'checkpoint')
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """A run ready to train or to evaluate."""
+class Checked:
+  """What is known, and found right, before any data is looked at."""
+
+  mesh: Mesh
+  make_encoder: object  # nnx.Rngs -> encoder
+  encoder: nnx.Module  # shapes only
+  dims: tuple[int, ...]
+  weights: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+  """All that a training step is made of; holds no data."""
 
   config: ConfigDict
-  workdir: Path
   mesh: Mesh
+  encoder: nnx.Module  # shapes only
   task: object
-  feed: feed.Feed
   optimizer: optax.GradientTransformation
   schedule: optax.Schedule
   steps: int
   init: object  # key -> TrainState
   placed: state.TrainState  # shapes with shardings
-  evaluators: dict  # name -> evaluator
   trained_dims: tuple[int, ...]
+
+  def step(self):
+    """The jitted training step."""
+    return state.make_step(
+      self.task,
+      self.optimizer,
+      self.schedule,
+      self.placed,
+      self.mesh,
+      seed=self.config.seed,
+      accumulate=self.config.train.accumulate,
+      average=self.config.optim.average,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Learner):
+  """A run ready to train or to evaluate."""
+
+  workdir: Path
+  feed: feed.Feed
+  evaluators: dict  # name -> evaluator
 
   def create(self) -> state.TrainState:
     """A fresh state, its encoder from `init_from` where that is set."""
@@ -75,19 +108,6 @@ class Run:
       average = jax.tree.map(lambda x: x.copy(), params)
     return dataclasses.replace(fresh, params=params, average=average)
 
-  def step(self):
-    """The jitted training step."""
-    return state.make_step(
-      self.task,
-      self.optimizer,
-      self.schedule,
-      self.placed,
-      self.mesh,
-      seed=self.config.seed,
-      accumulate=self.config.train.accumulate,
-      average=self.config.optim.average,
-    )
-
   def checkpointer(self, read_only: bool = False) -> checkpoint.Checkpointer:
     options = self.config.checkpoint
     return checkpoint.Checkpointer(
@@ -101,47 +121,64 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   Raises:
     UsageError: one line naming the key, its value, what is allowed, the fix.
   """
+  checked = check(config)
+  source = load_source(config)
+  base = learner(config, checked, source.facts, len(source.train))
+  data = make_feed(config, source, base.encoder, base.mesh)
+  evaluators = make_evaluators(config, base.task, data, checked.dims, base.mesh)
+  return Run(
+    **vars(base), workdir=Path(workdir), feed=data, evaluators=evaluators
+  )
+
+
+def check(config: ConfigDict, devices=None) -> Checked:
+  """Checks all of a config that needs no data.
+
+  `devices` are those of the mesh, this machine's when None.
+  """
   check_keys(config)
-  mesh = make_mesh(config)
+  mesh = make_mesh(config, devices)
   make_encoder, encoder = encoder_maker(config)
   with blame('dims'):
     dims = nested.check_dims(config.dims, encoder.width)
   weights = loss_weights(config, dims)
   check_sizes(config, mesh)
+  return Checked(mesh, make_encoder, encoder, dims, weights)
 
-  source = load_source(config)
-  check_pixels(config, encoder, source)
-  classes = len(source.classes)
-  make_head, head_dims = head_maker(config, dims, classes)
-  data = make_feed(config, source, encoder, mesh)
-  steps = total_steps(config, data.size('train'))
+
+def learner(
+  config: ConfigDict, checked: Checked, facts: Facts, examples: int
+) -> Learner:
+  """The training step's parts; `examples` turn `train.epochs` into steps."""
+  check_pixels(config, checked.encoder, facts.channels)
+  dims = checked.dims
+  make_head, head_dims = head_maker(config, dims, facts.classes)
+  steps = total_steps(config, examples)
 
   task_class = configs.look_up(TASKS, config.task.name, 'task.name')
   options = configs.arguments(config.task, task_class, 'task')
   with blame('task'):
     task = task_class(
-      make_encoder,
+      checked.make_encoder,
       make_head,
-      weights=weights if head_dims == dims else (1.0,) * len(head_dims),
-      classes=classes,
+      weights=checked.weights if head_dims == dims else (1.0,) * len(head_dims),
+      classes=facts.classes,
       mean=config.data.mean,
       std=config.data.std,
       **options,
     )
   optimizer, schedule = make_optimizer(config, steps)
   init, shapes = state.abstract(task, optimizer, bool(config.optim.average))
-  return Run(
+  return Learner(
     config=config,
-    workdir=Path(workdir),
-    mesh=mesh,
+    mesh=checked.mesh,
+    encoder=checked.encoder,
     task=task,
-    feed=data,
     optimizer=optimizer,
     schedule=schedule,
     steps=steps,
     init=init,
-    placed=state.place(shapes, mesh),
-    evaluators=make_evaluators(config, task, data, dims, mesh),
+    placed=state.place(shapes, checked.mesh),
     trained_dims=head_dims,
   )
 
@@ -169,11 +206,9 @@ def check_keys(config: ConfigDict) -> None:
   configs.check_local('init_from', config.init_from)
 
 
-def make_mesh(config: ConfigDict) -> Mesh:
+def make_mesh(config: ConfigDict, devices=None) -> Mesh:
   with blame('mesh'):
-    return sharding.make_mesh(
-      **configs.arguments(config.mesh, sharding.make_mesh, 'mesh')
-    )
+    return sharding.make_mesh(**config.mesh, devices=devices)
 
 
 def encoder_maker(config: ConfigDict):
@@ -232,15 +267,27 @@ def check_sizes(config: ConfigDict, mesh: Mesh) -> None:
     raise UsageError(f'optim.average={config.optim.average} must be in [0, 1)')
 
 
-def load_source(config: ConfigDict):
+def source_facts(config: ConfigDict) -> Facts:
+  """The source's classes and channels, without its images where possible."""
+  known = FACTS.get(config.data.source.name)
+  return ask_source(config, known) if known else load_source(config).facts
+
+
+def ask_source(config: ConfigDict, question=None):
+  """`question`, by default the source's `load`, asked with its arguments."""
   part = config.data.source
   load = configs.look_up(SOURCES, part.name, 'data.source.name')
   options = configs.arguments(part, load, 'data.source')
   with blame('data.source'):
     try:
-      source = load(data_dir=config.data.dir, **options)
+      return (question or load)(data_dir=config.data.dir, **options)
     except OSError as error:
       raise UsageError(f'data.source: {error}') from error
+
+
+def load_source(config: ConfigDict):
+  part = config.data.source
+  source = ask_source(config)
   for split in ('train', 'validation'):
     if not len(getattr(source, split)):
       raise UsageError(
@@ -249,8 +296,7 @@ def load_source(config: ConfigDict):
   return source
 
 
-def check_pixels(config: ConfigDict, encoder, source) -> None:
-  channels = source.train[0]['image'].shape[-1]
+def check_pixels(config: ConfigDict, encoder, channels: int) -> None:
   if channels != encoder.channels:
     raise UsageError(
       f'encoder.channels={encoder.channels}, but {config.data.source.name} '

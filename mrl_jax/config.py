@@ -202,7 +202,7 @@ def convert(text: str, old, key: str):
 
 
 def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
-  """(options, override words) of `train` or `eval`; --help shows examples.
+  """(options, override words) of `train`, `eval` or `plan`, --help included.
 
   Exits with code 2 on a wrong option, 0 after --help.
   """
@@ -218,19 +218,32 @@ A run resumes from its workdir; a workdir of another config is refused.""",
   python eval.py --workdir=runs/vit_mrl --step=500
   python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
 The run knows its own config; the results go to WORKDIR/eval/STEP/.""",
+    'plan': """examples:
+  P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
+  $P --topology=v5e:4x4
+  $P --topology=v6e:16x16 --config.train.batch_size=4096 --no-largest-batch
+  $P --topology=v5p:2x2x2 --config.mesh.fsdp=8 --config.mesh.data=1 --json
+Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
+""",
   }[entry]
   parser = argparse.ArgumentParser(
-    prog=f'python {entry}.py',
+    prog='python -m mrl_jax.plan' if entry == 'plan' else f'python {entry}.py',
     description={
       'train': 'Train an encoder whose every prefix is an embedding.',
       'eval': "Evaluate a run's checkpoint at every dimension.",
+      'plan': 'What a training step costs on a TPU slice: memory, FLOPs, '
+      'messages, compiled here.',
     }[entry],
     epilog=examples + '\n--config.KEY=VALUE sets any key of the config.',
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  if entry == 'train':
+  if entry in ('train', 'plan'):
     parser.add_argument('--config', required=True, metavar='FILE.py[:VARIANT]')
+  if entry == 'plan':
+    add_plan_options(parser)
+    return parser.parse_known_args(argv)
+  if entry == 'train':
     parser.add_argument('--workdir', help='default: runs/<config name>')
     parser.add_argument(
       '--print_config', action='store_true', help='show the config and stop'
@@ -246,6 +259,24 @@ The run knows its own config; the results go to WORKDIR/eval/STEP/.""",
   )
   options, words = parser.parse_known_args(argv)
   return options, words
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    '--topology', required=True, metavar='CHIP:SIZES', help='like v5e:4x4'
+  )
+  parser.add_argument(
+    '--classes', type=int, help='where the data is not here to tell'
+  )
+  parser.add_argument(
+    '--largest-batch',
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help='search the largest batch that fits, two or three more compilations',
+  )
+  parser.add_argument(
+    '--json', action='store_true', help='one JSON object on stdout instead'
+  )
 
 
 def to_json(config: ConfigDict) -> str:

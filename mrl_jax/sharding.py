@@ -71,28 +71,36 @@ def launched_on_many(environment: Mapping[str, str]) -> bool:
   )
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-  """A mesh over all devices; one axis may be -1, "the rest".
+def make_mesh(
+  data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None
+) -> Mesh:
+  """A mesh over `devices`, all there are when None; one axis may be -1.
+
+  An axis of -1 takes the rest.
 
   Raises:
     ValueError: if the sizes do not multiply to the number of devices.
   """
   sizes = {'data': data, 'fsdp': fsdp, 'tensor': tensor}
   said = ', '.join(f'{axis}={size}' for axis, size in sizes.items())
-  devices = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
   free = [axis for axis, size in sizes.items() if size == -1]
   if len(free) > 1 or any(s < 1 and s != -1 for s in sizes.values()):
     raise ValueError(f'mesh({said}): sizes are at least 1, one may be -1')
   known = math.prod(size for size in sizes.values() if size != -1)
   if free:
-    sizes[free[0]] = devices // known
-  if math.prod(sizes.values()) != devices:
+    sizes[free[0]] = count // known
+  if math.prod(sizes.values()) != count:
     raise ValueError(
-      f'mesh({said}) does not fit {devices} devices; the sizes must multiply '
-      f'to {devices} (-1 in one axis takes the rest)'
+      f'mesh({said}) does not fit {count} devices; the sizes must multiply '
+      f'to {count} (-1 in one axis takes the rest)'
     )
   return jax.make_mesh(
-    tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3
+    tuple(sizes.values()),
+    AXES,
+    axis_types=(AxisType.Auto,) * 3,
+    devices=devices,
   )
 
 

@@ -3,10 +3,27 @@
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import sharding
 from mrl_jax.data import pipeline, source, transforms
+
+
+def abstract_batch(
+  size: int, image_size: tuple[int, int], channels: int, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """The shapes and places of a training batch, without any data."""
+  shapes = {
+    'image': ((size, *image_size, channels), np.uint8),
+    'label': ((size,), np.int32),
+    'mask': ((size,), np.float32),
+  }
+  where = sharding.over_batch(mesh)
+  return {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+    for name, (shape, dtype) in shapes.items()
+  }
 
 
 class Feed:

@@ -6,6 +6,7 @@ python -m mrl_jax.data.prepared imagenet2012 --data_dir=DIR
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,13 +67,7 @@ def load(
       f'{folders[-1]} is stored as {builder.info.file_format.value}, which '
       f'needs TensorFlow; {advice}'
     )
-  features = builder.info.features
-  labelled = 'label' in features and hasattr(features['label'], 'names')
-  if 'image' not in features or not labelled:
-    raise ValueError(
-      f'{dataset} has features {", ".join(features)}; an image and a class '
-      'label are needed'
-    )
+  features = labelled_features(builder)
   try:
     splits = [
       Examples(builder.as_data_source(split=split))
@@ -85,6 +80,44 @@ def load(
       f'has the splits {known} ({error})'
     ) from error
   return source.Source(*splits, classes=tuple(features['label'].names))
+
+
+def labelled_features(builder: tfds.core.DatasetBuilder):
+  """The builder's features.
+
+  Raises:
+    ValueError: unless an image and a class label are among them.
+  """
+  features = builder.info.features
+  labelled = 'label' in features and hasattr(features['label'], 'names')
+  if 'image' not in features or not labelled:
+    raise ValueError(
+      f'{builder.name} has features {", ".join(features)}; an image and a '
+      'class label are needed'
+    )
+  return features
+
+
+def facts(data_dir: str = '', dataset: str = '', **splits) -> source.Facts:
+  """Classes and channels, of the prepared set or as TFDS's catalogue says.
+
+  Raises:
+    ValueError: if `dataset` is neither prepared nor in the catalogue.
+  """
+  name, _, variant = dataset.partition(':')[0].partition('/')
+  try:
+    return load(data_dir, dataset, **splits).facts
+  except ValueError as unprepared:
+    try:
+      builder_class = tfds.builder_cls(name)
+      with tempfile.TemporaryDirectory() as nothing:
+        builder = builder_class(data_dir=nothing, config=variant or None)
+        features = labelled_features(builder)
+    except (tfds.core.registered.DatasetNotFoundError, ImportError):
+      raise unprepared from None
+  return source.Facts(
+    features['label'].num_classes, features['image'].shape[-1]
+  )
 
 
 def prepare(argv: Sequence[str]) -> None:

@@ -13,6 +13,14 @@ from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True)
+class Facts:
+  """What a model must know of a source: how many classes and channels."""
+
+  classes: int
+  channels: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
   """Images with class labels, read at random.
 
@@ -24,6 +32,10 @@ class Source:
   train: Sequence[dict]
   validation: Sequence[dict]
   classes: tuple[str, ...]
+
+  @property
+  def facts(self) -> Facts:
+    return Facts(len(self.classes), self.train[0]['image'].shape[-1])
 
 
 class InMemory(Sequence):
@@ -80,6 +92,11 @@ class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       homepage=self.HOMEPAGE,
       description=self.__doc__,
     )
+
+  @classmethod
+  def facts(cls, **arguments) -> Facts:
+    """Known without the data, whatever the arguments of its `load`."""
+    return Facts(len(cls.CLASSES), cls.SHAPE[-1])
 
   def _split_generators(self, dl_manager):
     return {

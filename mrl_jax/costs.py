@@ -1,0 +1,193 @@
+"""What a compiled step costs a chip: arithmetic, memory traffic, messages."""
+
+import math
+import re
+from collections.abc import Iterator
+
+import jax
+
+from mrl_jax.shapes import PyTree
+
+COLLECTIVES = (
+  'all-reduce',
+  'all-gather',
+  'reduce-scatter',
+  'collective-permute',
+  'all-to-all',
+)
+
+
+def roofline(
+  flops: float, traffic: float, peak: float, bandwidth: float
+) -> dict[str, float | str]:
+  """Seconds of arithmetic and of memory traffic, the larger, and its name.
+
+  The two are taken to overlap fully; messages between chips are left out.
+  """
+  seconds = {'flops': flops / peak, 'bandwidth': traffic / bandwidth}
+  binds = max(seconds, key=seconds.get)
+  return {
+    'flops_seconds': seconds['flops'],
+    'bandwidth_seconds': seconds['bandwidth'],
+    'roofline_seconds': seconds[binds],
+    'bound_by': binds,
+  }
+
+
+def matmul_flops(jaxpr, loops: bool = True) -> float:
+  """Operations of all matmuls and convolutions, of all chips together.
+
+  A scan's body counts once per iteration, or once with `loops=False`, as
+  XLA's cost analysis has it. Loops of unknown length count once.
+  """
+  total = 0.0
+  for equation in jaxpr.eqns:
+    parameters = equation.params
+    if equation.primitive.name == 'dot_general':
+      (contracted, _), _ = parameters['dimension_numbers']
+      left = equation.invars[0].aval.shape
+      depth = math.prod(left[axis] for axis in contracted)
+      total += 2 * equation.outvars[0].aval.size * depth
+    elif equation.primitive.name == 'conv_general_dilated':
+      kernel = equation.invars[1].aval
+      out_features = parameters['dimension_numbers'].rhs_spec[0]
+      depth = kernel.size // kernel.shape[out_features]
+      total += 2 * equation.outvars[0].aval.size * depth
+    length = parameters.get('length', 1) if loops else 1
+    for inner in inner_jaxprs(parameters):
+      total += length * matmul_flops(inner, loops)
+  return total
+
+
+def inner_jaxprs(parameters: dict) -> Iterator:
+  for value in jax.tree.leaves(list(parameters.values())):
+    if hasattr(value, 'jaxpr'):
+      value = value.jaxpr
+    if hasattr(value, 'eqns'):
+      yield value
+
+
+def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
+  """{kind: {'count', 'bytes'}} of one step, from a compiled program's text.
+
+  Bytes are those of the results on one chip, all parts of a combined one
+  together. An asynchronous one counts at its end; the pieces into which the
+  compiler cuts one to hide it behind arithmetic share a channel and count
+  once. TPUs scatter inside a computation called all-reduce-scatter: that is a
+  reduce-scatter. `repeats` is the length of the step's own loop (gradient
+  accumulation), whose body appears once.
+  """
+  parts = computations(hlo)
+  repeated = loop_body(parts)
+  found = {}
+  for name, lines in parts.items():
+    scatters = name.startswith('all-reduce-scatter')
+    for line in lines[1:]:
+      match = re.match(
+        rf'\s*(?:ROOT )?%?(\S+) = (.*?) ({"|".join(COLLECTIVES)})(-done)?\(',
+        line,
+      )
+      if not match:
+        continue
+      instruction, result, kind, _ = match.groups()
+      if scatters and kind == 'all-reduce':
+        kind, result = 'reduce-scatter', lines[0].rpartition('->')[2]
+      channel = re.search(r'channel_id=(\d+)', line)
+      key = kind, channel[1] if channel else instruction
+      times = repeats if name in repeated else 1
+      found.setdefault(key, (times, times * shape_bytes(result)))
+  return {
+    kind: {
+      'count': sum(n for (k, _), (n, _) in found.items() if k == kind),
+      'bytes': sum(size for (k, _), (_, size) in found.items() if k == kind),
+    }
+    for kind in COLLECTIVES
+  }
+
+
+def computations(hlo: str) -> dict[str, list[str]]:
+  """The lines of every computation, signature first; one is `ENTRY`."""
+  parts, lines = {}, []
+  for line in hlo.splitlines():
+    match = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', line)
+    if match:
+      lines = parts.setdefault(match[1] and 'ENTRY' or match[2], [])
+    lines.append(line)
+  return parts
+
+
+def loop_body(parts: dict[str, list[str]]) -> set[str]:
+  """The computations that the step's own loop runs, all the way down."""
+  waiting = [
+    re.search(r'body=%?([\w.\-]+)', line)[1]
+    for line in parts.get('ENTRY', ())
+    if re.search(r' while\(.*op_name="jit\(\w+\)/while"', line)
+  ]
+  reached = set()
+  while waiting:
+    name = waiting.pop()
+    if name in reached or name not in parts:
+      continue
+    reached.add(name)
+    called = r'(?:calls|body|condition|to_apply)=%?([\w.\-]+)'
+    waiting += re.findall(called, '\n'.join(parts[name]))
+  return reached
+
+
+def shape_bytes(shapes: str) -> int:
+  """Bytes of an HLO type: `f32[8,4]{1,0:T(8,128)}`, or a tuple of such."""
+  total = 0
+  kinds = r'\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]'
+  for bits, sizes in re.findall(kinds, shapes):
+    count = math.prod(int(n) for n in sizes.split(',') if n)
+    total += int(bits or 8) * count // 8
+  return total
+
+
+def hbm_needed(error: str) -> int:
+  """Bytes of temporaries that an out-of-memory error of the compiler names.
+
+  Raises:
+    RuntimeError: with the error, if it is another one.
+  """
+  match = re.search(r'RESOURCE_EXHAUSTED.*?([\d.]+)([KMG])\b', error, re.DOTALL)
+  if not match:
+    raise RuntimeError(error)
+  return round(float(match[1]) * 1024 ** (1 + 'KMG'.index(match[2])))
+
+
+def chip_bytes(tree: PyTree) -> int:
+  """Bytes of a tree of placed shapes on one chip."""
+  return sum(
+    math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )
+
+
+def memory_of(placed, batch: dict, compiled, needed: int | None) -> dict:
+  """Bytes of a chip by what they hold, and their total.
+
+  `other` is what the compiler adds to the arguments (padding to its tiles)
+  and outputs that do not replace an argument.
+  """
+  memory = {
+    'parameters': chip_bytes(placed.params),
+    'optimizer': chip_bytes(placed.opt_state),
+    'average': chip_bytes(placed.average),
+    'batch': chip_bytes(batch),
+    'other': 0,
+    'temporaries': needed,
+    'program': 0,
+  }
+  if compiled is not None:
+    stats = compiled.memory_analysis()
+    memory['other'] = (
+      stats.argument_size_in_bytes
+      - sum(memory[key] for key in ('parameters', 'optimizer', 'average'))
+      - memory['batch']
+      + stats.output_size_in_bytes
+      - stats.alias_size_in_bytes
+    )
+    memory['temporaries'] = stats.temp_size_in_bytes
+    memory['program'] = stats.generated_code_size_in_bytes
+  return memory | {'total': sum(memory.values())}

@@ -1,0 +1,254 @@
+"""What a training step costs on a TPU slice, compiled here without a TPU.
+
+python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16 \
+  --topology=v5e:4x4
+
+The step is the one that training runs, beside that of the plain loss on the
+full width (FF), so that the price of nesting is seen. See docs/scaling.md.
+"""
+
+import copy
+import dataclasses
+import importlib.metadata
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from mrl_jax import build, chips, costs, errors
+from mrl_jax import config as configs
+from mrl_jax.data import feed
+from mrl_jax.data.source import Facts
+from mrl_jax.report import plans
+
+# Only the length of the learning-rate schedule hangs on the number of
+# examples: no shape, so neither memory nor FLOPs.
+EXAMPLES = 1_000_000
+
+# The search for the largest batch ends when a guess gains less than this
+# share, or after so many compilations.
+CLOSE, TRIES = 0.02, 3
+
+RATIOS = {
+  'memory': 'memory/total',
+  'flops': 'flops',
+  'matmul_flops': 'matmul_flops',
+  'bytes_accessed': 'bytes_accessed',
+  'roofline_seconds': 'roofline_seconds',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Planner:
+  """Compiles configs for one topology.
+
+  Attributes:
+    topology, devices, chip: what to compile for.
+    classes: of the data, None to ask the source.
+  """
+
+  topology: str
+  devices: Sequence
+  chip: chips.Chip
+  classes: int | None = None
+
+  def learner(self, config: ConfigDict) -> build.Learner:
+    checked = build.check(config, self.devices)
+    if self.classes:
+      facts = Facts(self.classes, checked.encoder.channels)
+    else:
+      try:
+        facts = build.source_facts(config)
+      except errors.UsageError as error:
+        raise errors.UsageError(
+          f'{error} (or, if the data is elsewhere, give --classes=N)'
+        ) from error
+    return build.learner(config, checked, facts, EXAMPLES)
+
+  def measure(self, config: ConfigDict) -> dict:
+    """What one step of `config` costs a chip; says on stderr what it does.
+
+    A program too large for the chip has its memory counted as the compiler
+    did before it gave up, and `null` for what only a whole program can tell.
+    """
+    learner = self.learner(config)
+    encoder, size = learner.encoder, config.train.batch_size
+    batch = feed.abstract_batch(
+      size, encoder.image_size, encoder.channels, learner.mesh
+    )
+    traced = learner.step().trace(learner.placed, batch)
+    started = time.perf_counter()
+    tell(f'compiling {config.head.name}, batch {size:,}, for {self.topology} ')
+    try:
+      compiled, needed = traced.lower().compile(), None
+    except jax.errors.JaxRuntimeError as error:
+      compiled, needed = None, costs.hbm_needed(str(error))
+    seconds = time.perf_counter() - started
+    tell(f'... {seconds:.0f} s' + (', too large' if needed else '') + '\n')
+
+    memory = costs.memory_of(learner.placed, batch, compiled, needed)
+    memory['usable'] = round(self.chip.usable * chips.GIB)
+    memory['share'] = memory['total'] / memory['usable']
+    memory['fits'] = not needed and memory['share'] <= 1
+    return {
+      'batch_size': size,
+      'compile_seconds': round(seconds, 1),
+      'memory': memory,
+    } | self.work(traced.jaxpr, compiled, config)
+
+  def work(self, jaxpr, compiled, config: ConfigDict) -> dict:
+    """FLOPs, memory traffic, roofline and messages of a step on a chip."""
+    matmuls = costs.matmul_flops(jaxpr) / len(self.devices)
+    work = {'matmul_flops': matmuls}
+    if compiled is None:
+      unknown = 'flops bytes_accessed roofline_seconds bound_by collectives'
+      return work | dict.fromkeys(unknown.split())
+    # The compiler's analysis counts the body of a scan once.
+    once = costs.matmul_flops(jaxpr, loops=False) / len(self.devices)
+    analysis = compiled.cost_analysis()
+    flops = analysis['flops'] * matmuls / once
+    traffic = analysis['bytes accessed'] * matmuls / once
+    sent = costs.collectives(compiled.as_text(), config.train.accumulate)
+    return (
+      work
+      | {'flops': flops, 'bytes_accessed': traffic, 'collectives': sent}
+      | costs.roofline(flops, traffic, self.chip.peak, self.chip.bandwidth)
+    )
+
+
+def tell(text: str) -> None:
+  print(text, end='', file=sys.stderr, flush=True)
+
+
+def largest_batch(
+  total: Callable[[int], tuple[int, bool]],
+  first: tuple[int, int, bool],
+  fixed: int,
+  usable: int,
+  unit: int,
+) -> list[tuple[int, int, bool]]:
+  """The batches tried, as (size, bytes, fits), until one nearly fills a chip.
+
+  Memory is close to affine in the batch: a guess is where the straight line
+  through `fixed` and the largest batch that fits meets `usable`, or half way
+  to the smallest one that does not fit.
+
+  Args:
+    total: compiles a batch size; (bytes, fits).
+    first: a try already made.
+    fixed: bytes that do not depend on the batch.
+    usable: bytes of the chip.
+    unit: what every batch divides by.
+  """
+  tries = [first]
+  for _ in range(TRIES):
+    fitting = max((t for t in tries if t[2]), default=None)
+    failing = min((t for t in tries if not t[2]), default=None)
+    size, used, _ = fitting or failing
+    guess = size * (usable - fixed) / max(used - fixed, 1)
+    if fitting and failing and guess >= failing[0]:
+      guess = (size + failing[0]) / 2
+    guess = int(guess) // unit * unit
+    if guess < unit or fitting and guess < size * (1 + CLOSE):
+      break
+    tries.append((guess, *total(guess)))
+  return tries
+
+
+def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
+  """The whole plan of a config, as plain data."""
+  head = config.head.name
+  steps = {head: planner.measure(config)}
+  if head != 'ff':
+    steps['ff'] = planner.measure(fixed_feature(config))
+  report = {
+    'topology': planner.topology,
+    'chips': len(planner.devices),
+    'mesh': dict(build.make_mesh(config, planner.devices).shape),
+    'batch_size': config.train.batch_size,
+    'accumulate': config.train.accumulate,
+    'dims': list(config.dims),
+    'chip': dataclasses.asdict(planner.chip),
+    'versions': {
+      name: importlib.metadata.version(name) for name in ('jax', 'libtpu')
+    },
+    'steps': steps,
+  }
+  if head != 'ff':
+    report['ratios'] = ratios(steps[head], steps['ff'])
+  if search:
+    report['largest_batch'] = search_batch(planner, config, steps[head])
+  return report
+
+
+def fixed_feature(config: ConfigDict) -> ConfigDict:
+  """The config with the plain loss on the full width in place of its own."""
+  plain = copy.deepcopy(config)
+  plain.head, plain.weights = ConfigDict({'name': 'ff'}), 'uniform'
+  if 'dims_per_step' in plain.task:
+    plain.task.dims_per_step = 0
+  return plain
+
+
+def ratios(step: dict, plain: dict) -> dict:
+  """The config's costs over those of FF; None where one is unknown."""
+  pairs = {
+    key: (plans.at(step, path), plans.at(plain, path))
+    for key, path in RATIOS.items()
+  }
+  return {key: a / b if a and b else None for key, (a, b) in pairs.items()}
+
+
+def search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
+  """The largest global batch of `config` that was seen to fit."""
+
+  def total(size: int) -> tuple[int, bool]:
+    other = copy.deepcopy(config)
+    other.train.batch_size = size
+    memory = planner.measure(other)['memory']
+    return memory['total'], memory['fits']
+
+  memory, mesh = step['memory'], build.make_mesh(config, planner.devices).shape
+  held = ('parameters', 'optimizer', 'average', 'program')
+  tries = largest_batch(
+    total,
+    (config.train.batch_size, memory['total'], memory['fits']),
+    fixed=sum(memory[key] for key in held),
+    usable=memory['usable'],
+    unit=mesh['data'] * mesh['fsdp'] * config.train.accumulate,
+  )
+  fitting = [size for size, _, fits in tries if fits]
+  return {
+    'size': max(fitting, default=None),
+    'tries': [
+      {'batch_size': size, 'total': used, 'fits': fits}
+      for size, used, fits in tries
+    ],
+  }
+
+
+def main(argv: list[str]) -> int:
+  options, words = configs.parse(argv, 'plan')
+  jax.config.update('jax_platforms', 'cpu')
+  try:
+    config, _ = configs.load(options.config)
+    configs.override(config, words)
+    with configs.blame('--topology'):
+      chip = chips.find(options.topology)
+      devices = chips.devices(options.topology)
+    if options.classes is not None and options.classes < 1:
+      raise errors.UsageError(f'--classes={options.classes} must be above 0')
+    planner = Planner(options.topology, devices, chip, options.classes)
+    report = plan(planner, config, options.largest_batch)
+    report = {'config': options.config, 'overrides': words} | report
+    print(json.dumps(report, indent=2) if options.json else plans.text(report))
+    return 0
+  except errors.EXPECTED as error:
+    return errors.tell(error)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))
