@@ -66,7 +66,11 @@ def digits() -> ConfigDict:
         dtype='float32',
       ),
       task=dict(
-        name='classify', label_smoothing=0.1, mixup=0.2, dims_per_step=0
+        name='classify',
+        label_smoothing=0.1,
+        mixup=0.2,
+        dims_per_step=0,
+        form='auto',  # of the loss: see losses/softmax.py
       ),
       data=dict(
         source=dict(name='digits'),

@@ -165,6 +165,7 @@ def learner(
       classes=facts.classes,
       mean=config.data.mean,
       std=config.data.std,
+      mesh=checked.mesh,
       **options,
     )
   optimizer, schedule = make_optimizer(config, steps)

@@ -1,6 +1,7 @@
 """Linear classifiers over nested prefixes: MRL, MRL-E and fixed feature (FF).
 
-Each maps an embedding [b d] to logits [g b v], in float32.
+`kernels()` are what a loss is made of; `at(z, m)` gives the logits
+of one prefix, trained or not, in float32.
 """
 
 from collections.abc import Sequence
@@ -26,14 +27,11 @@ class MRL(nnx.Module):
       ]
     )
 
-  def __call__(self, embedding: Float[Array, 'b d']) -> Float[Array, 'g b v']:
-    embedding = embedding.astype(jnp.float32)
-    return jnp.stack(
-      [
-        classifier(embedding[:, :m])
-        for m, classifier in zip(self.dims, self.classifiers)
-      ]
-    )
+  def kernels(self) -> list[nested.Classifier]:
+    return [
+      nested.Classifier((m,), layer.kernel[...], layer.bias[...][None])
+      for m, layer in zip(self.dims, self.classifiers)
+    ]
 
   def at(
     self, embedding: Float[Array, 'b d'], dim: int
@@ -79,12 +77,11 @@ class MRLE(nnx.Module):
       self.scale = nnx.Param(jnp.ones((count, 1)))
     self.per_prefix = per_prefix
 
-  def __call__(self, embedding: Float[Array, 'b d']) -> Float[Array, 'g b v']:
-    embedding = embedding.astype(jnp.float32)
-    logits = nested.prefix_products(embedding, self.kernel[...], self.dims)
-    if self.per_prefix:
-      logits = logits * self.scale[...][:, None]
-    return logits + self.bias[...][:, None]
+  def kernels(self) -> list[nested.Classifier]:
+    scale = self.scale[...][:, 0] if self.per_prefix else None
+    return [
+      nested.Classifier(self.dims, self.kernel[...], self.bias[...], scale)
+    ]
 
   def at(
     self, embedding: Float[Array, 'b d'], dim: int
@@ -114,8 +111,9 @@ class FF(nnx.Module):
       self.dims[0], classes, kernel_init=kernel_init, rngs=rngs
     )
 
-  def __call__(self, embedding: Float[Array, 'b d']) -> Float[Array, 'g b v']:
-    return self.at(embedding, self.dims[0])[0][None]
+  def kernels(self) -> list[nested.Classifier]:
+    bias = self.classifier.bias[...][None]
+    return [nested.Classifier(self.dims, self.classifier.kernel[...], bias)]
 
   def at(
     self, embedding: Float[Array, 'b d'], dim: int

@@ -37,6 +37,23 @@ class Loss(NamedTuple):
   hits: Bool[Array, 'g b']
 
 
+class Classifier(NamedTuple):
+  """One kernel and the prefixes it classifies.
+
+  logits_m = scale_m * (z[:m] kernel[:m]) + bias_m, for m in `dims`, which end
+  at the kernel's width.
+
+  Attributes:
+    bias: one row for all prefixes, or one each.
+    scale: of each prefix's products, None for 1.
+  """
+
+  dims: tuple[int, ...]
+  kernel: Float[Array, 'm v']
+  bias: Float[Array, 'h v']
+  scale: Float[Array, 'g'] | None = None
+
+
 def check_dims(
   dims: Sequence[int], width: int, name: str = 'dims'
 ) -> tuple[int, ...]:

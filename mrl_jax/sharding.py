@@ -104,6 +104,14 @@ def make_mesh(
   )
 
 
+def platform(mesh: Mesh | None) -> str:
+  """What the mesh's devices are: cpu, gpu or tpu; without one, this machine's.
+
+  Not always this machine's: a plan compiles for devices that are elsewhere.
+  """
+  return mesh.devices.flat[0].platform if mesh else jax.default_backend()
+
+
 def check_batch(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
   """Raises ValueError unless a batch divides over mesh and `parts`."""
   split = mesh.shape['data'] * mesh.shape['fsdp'] * parts

@@ -275,12 +275,14 @@ def test_normalise_and_mixup_by_hand():
   images = jnp.asarray([[[[0, 255]]], [[[255, 0]]]], jnp.uint8)
   x = transforms.normalise(images, (0.5, 0.0), (0.5, 2.0))
   np.testing.assert_allclose(x[:, 0, 0], [[-1, 0.5], [1, 0]])
-  targets = jax.nn.one_hot(jnp.asarray([0, 1]), 2)
-  mixed, soft = transforms.mixup(x, targets, 0.5, jax.random.key(0))
-  share = float(soft[0, 0])
+  mixed, labels, shares = transforms.mixup(
+    x, jnp.asarray([3, 7]), 0.5, jax.random.key(0)
+  )
+  np.testing.assert_array_equal(labels, [[3, 7], [7, 3]])
+  share = float(shares[0, 0])
   assert 0.5 <= share < 1
   np.testing.assert_allclose(mixed[0], share * x[0] + (1 - share) * x[1])
-  np.testing.assert_allclose(soft.sum(1), 1)
+  np.testing.assert_allclose(shares.sum(1), 1)
 
 
 def test_pad_crop_only_shifts(photos):

@@ -128,16 +128,18 @@ def normalise(
 
 def mixup(
   images: Float[Array, 'b h w c'],
-  targets: Float[Array, 'b v'],
+  labels: Int[Array, 'b'],
   alpha: float,
   key: Key[Array, ''],
-) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b v']]:
-  """Each example mixed with the next of its batch (arXiv:1710.09412).
+) -> tuple[Float[Array, 'b h w c'], Int[Array, 'b 2'], Float[Array, 'b 2']]:
+  """Each example mixed with another of its batch (arXiv:1710.09412).
 
-  One share lambda ~ Beta(alpha, alpha) per batch, folded to at least 1/2.
+  Returns the images, the two labels of each, and their shares: one lambda ~
+  Beta(alpha, alpha) per batch, folded to at least 1/2, and the rest.
   """
   share = jax.random.beta(key, alpha, alpha)
   share = jnp.maximum(share, 1 - share)
   mixed = share * images + (1 - share) * jnp.roll(images, 1, axis=0)
-  mixed_targets = share * targets + (1 - share) * jnp.roll(targets, 1, axis=0)
-  return mixed, mixed_targets
+  pairs = jnp.stack([labels, jnp.roll(labels, 1)], axis=1)
+  shares = jnp.broadcast_to(jnp.stack([share, 1 - share]), pairs.shape)
+  return mixed, pairs, shares

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mrl_jax import sharding
 from mrl_jax.kernels import pair_tiles
 from mrl_jax.kernels.pair_tiles import Pairs
 from mrl_jax.shapes import Array, Float
@@ -44,7 +45,7 @@ class Options(NamedTuple):
 def choose(prefixes: int, queries: int, keys: int, mesh: Mesh | None):
   """The fused form that serves a shape best, None for none."""
   held = 4 * prefixes * queries * keys / (mesh.size if mesh else 1)
-  small = SMALL.get(jax.default_backend(), SMALL_ELSEWHERE)
+  small = SMALL.get(sharding.platform(mesh), SMALL_ELSEWHERE)
   return None if held <= small else 'columns'
 
 
@@ -65,6 +66,7 @@ def total(
   Raises:
     ValueError: if the rows do not divide over the mesh.
   """
+  tile = tile or TILES.get(sharding.platform(mesh), TILES_ELSEWHERE)
   if mesh is not None and mesh.size == 1:
     mesh = None
   for name, array in (('queries', pairs.queries), ('keys', pairs.keys)):
@@ -73,7 +75,6 @@ def total(
         f'{len(array)} {name} do not divide over the {mesh.size} devices of '
         "the mesh; pad them, or use form='blocks'"
       )
-  tile = tile or TILES.get(jax.default_backend(), TILES_ELSEWHERE)
   options = Options(dims, kind, both, form, tile, mesh)
   return fused(options, pairs, row_weights, column_weights)
 
@@ -131,12 +132,11 @@ def gathered(options: Options, pairs: Pairs) -> Pairs:
   if options.mesh is None:
     return pairs
   whole = NamedSharding(options.mesh, PartitionSpec())
-  gather = lambda x: None if x is None else jax.sharding.reshard(x, whole)
-  return pairs._replace(
-    keys=gather(pairs.keys),
-    right=gather(pairs.right),
-    key_ids=gather(pairs.key_ids),
+  keys, right, key_ids = jax.tree.map(
+    lambda x: jax.sharding.reshard(x, whole),
+    (pairs.keys, pairs.right, pairs.key_ids),
   )
+  return pairs._replace(keys=keys, right=right, key_ids=key_ids)
 
 
 def spread(options: Options, pairs: Pairs, what, found=None, weights=None):

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from mrl_jax import sharding
 from mrl_jax.kernels import softmax_tiles
 from mrl_jax.kernels.softmax_tiles import Problem
 from mrl_jax.shapes import Array, Bool, Float
@@ -49,15 +50,14 @@ def choose(prefixes: int, rows: int, classes: int, mesh: Mesh | None):
   """The fused form that serves a shape best, None for none."""
   split = mesh.size if mesh else 1
   held = 4 * prefixes * rows * classes / split
-  platform = jax.default_backend()
-  small, kept = SMALL.get(platform, SMALL_ELSEWHERE)
+  small, kept = SMALL.get(sharding.platform(mesh), SMALL_ELSEWHERE)
   if held <= small:
     return None
   return 'rows' if held <= kept else 'columns'
 
 
-def check(form: str) -> None:
-  platform = jax.default_backend()
+def check(form: str, mesh: Mesh | None) -> None:
+  platform = sharding.platform(mesh)
   if form == 'pallas' and platform not in ('tpu', 'gpu'):
     raise ValueError(
       f"form='pallas' needs a TPU or a GPU, this is {platform}; "
@@ -77,6 +77,7 @@ def loss(
 ) -> tuple[Float[Array, ''], Float[Array, 'g b'], Bool[Array, 'g b']]:
   """(sum(coefficient * losses), losses, hits); only the sum has gradients."""
   rows, classes = problem.embedding.shape[0], problem.kernel.shape[1]
+  tile = tile or TILES.get(sharding.platform(mesh), TILES_ELSEWHERE)
   if mesh is not None and mesh.size == 1:
     mesh = None
   if mesh is not None and rows % (mesh.shape['data'] * mesh.shape['fsdp']):
@@ -84,7 +85,6 @@ def loss(
       f"{rows} rows do not divide over the mesh's data x fsdp = "
       f'{mesh.shape["data"]} x {mesh.shape["fsdp"]}'
     )
-  tile = tile or TILES.get(jax.default_backend(), TILES_ELSEWHERE)
   options = Options(dims, smoothing, form, tile, mesh)
   return fused(options, classes, problem, coefficient)
 

@@ -14,6 +14,7 @@ each row (the sigmoid loss). Positives are linear in the logits and stay with
 the caller.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -98,14 +99,16 @@ def rows_of(pairs: Pairs) -> Rows:
 
 def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
   blocks = nested.blocks(dims)
-  cut = lambda x, axis: jax.lax.dynamic_slice_in_dim(x, first, size, axis)
-  keys, factor = cut(pairs.keys, 0), cut(pairs.right, 1)
+  cut = functools.partial(
+    jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size
+  )
+  keys, factor = cut(pairs.keys), cut(pairs.right, axis=1)
   left = [some.queries[:, s] for s in blocks]
   right = [keys[:, s] for s in blocks]
   own = some.index[:, None] == first + jnp.arange(1, size + 1)
   out = False
   if some.ids is not None:
-    out = (some.ids[:, None] == cut(pairs.key_ids, 0)) & ~own
+    out = (some.ids[:, None] == cut(pairs.key_ids)) & ~own
   products, logits = [], []
   for g, (x, y) in enumerate(zip(left, right)):
     part = product(x, y.T)
@@ -161,8 +164,8 @@ def sums(
   """
   g, r = pairs.right.shape
   kind_ = wide(pairs.queries, pairs.keys)
-  lowest = lambda *shape: jnp.full(shape, -jnp.inf, kind_)
-  zeros = lambda *shape: jnp.zeros(shape, kind_)
+  zeros = functools.partial(jnp.zeros, dtype=kind_)
+  lowest = functools.partial(jnp.full, fill_value=-jnp.inf, dtype=kind_)
 
   def some_rows(columns_carry, some):
     b = len(some.queries)
@@ -195,16 +198,16 @@ def sums(
       return *(tuple(x) for x in out), column_top, column_total
 
     start = (
-      tuple(lowest(g, b)),
-      tuple(zeros(g, b)),
-      tuple(lowest(g, b)),
+      tuple(lowest((g, b))),
+      tuple(zeros((g, b))),
+      tuple(lowest((g, b))),
       *columns_carry,
     )
     top, total, rival, *columns_carry = over_keys(add, start, r, columns)
     made = (jnp.stack(x, axis=1) for x in (top, total, rival))
     return tuple(columns_carry), tuple(made)
 
-  empty = (lowest(g, r), zeros(g, r)) if both else (lowest(1, 1),) * 2
+  empty = (lowest((g, r)), zeros((g, r))) if both else (lowest((1, 1)),) * 2
   (column_top, column_total), made = scan_rows(
     some_rows, empty, rows_of(pairs), rows
   )
@@ -212,7 +215,7 @@ def sums(
   if kind == 'softmax':
     total = top + jnp.log(total)
   if not both:
-    return Sums(total, zeros(g, r), rival)
+    return Sums(total, zeros((g, r)), rival)
   if axis:
     every = jax.lax.pmax(column_top, axis)
     column_total = column_total * jnp.exp(column_top - every)
@@ -244,9 +247,6 @@ def gradients(
 
   def some_rows(carry, part):
     some, sums, weights = part
-    cut = lambda x, i, first, size: jax.lax.dynamic_slice(
-      x, (i, first), (1, size)
-    )
 
     def add(carry, first, size):
       tile = make_tile(pairs, some, first, size, dims)
@@ -257,8 +257,9 @@ def gradients(
         else:
           p = jnp.exp(logit - sums[:, i, None]) * weights[:, i, None]
         if both:
-          column = jnp.exp(logit - cut(column_sums, i, first, size))
-          p = p + column * cut(column_weights, i, first, size)
+          where = (i, first), (1, size)
+          column = jnp.exp(logit - jax.lax.dynamic_slice(column_sums, *where))
+          p = p + column * jax.lax.dynamic_slice(column_weights, *where)
         back.append(p)
       return accumulate(carry, walk_down(tile, back), dims, first)
 

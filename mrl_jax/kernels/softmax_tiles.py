@@ -286,14 +286,10 @@ def kept(
     z, labels, shares, coefficient = part
     left = [z[:, s] for s in nested.blocks(dims)]
     products, logits = prefix_logits(left, right, bias, scale)
-    columns = jnp.where(labels < 0, kernel.shape[1], labels)
-    take = lambda x: jnp.take_along_axis(
-      x, columns, axis=1, mode='fill', fill_value=0
-    )
     tops = [jnp.max(x, axis=1) for x in logits]
     exps = [jnp.exp(x - top[:, None]) for x, top in zip(logits, tops)]
     totals = jnp.stack([jnp.sum(x, axis=1) for x in exps])
-    picked = jnp.stack([take(x) for x in logits])
+    picked = jnp.stack([logits_at(x, labels) for x in logits])
     mean = None
     if smoothing:
       mean = jnp.stack([jnp.mean(x, axis=1) for x in logits])
@@ -319,8 +315,15 @@ def kept(
 
 def no_gradients(problem: Problem) -> Gradients:
   kind = wide(problem.embedding, problem.kernel)
-  zeros = lambda x: None if x is None else jnp.zeros(x.shape, kind)
-  return Gradients(*(zeros(x) for x in problem[:4]))
+  return Gradients(
+    *jax.tree.map(lambda x: jnp.zeros(x.shape, kind), problem[:4])
+  )
+
+
+def logits_at(logits, labels):
+  """[b t] of [b v], 0 where a label is no class."""
+  columns = jnp.where(labels < 0, logits.shape[1], labels)
+  return jnp.take_along_axis(logits, columns, 1, mode='fill', fill_value=0)
 
 
 def walk_down(
@@ -411,8 +414,7 @@ def scan_rows(some_rows, carry, arrays, rows: int):
   if len(jax.tree.leaves(chunks)[0]) == 1:
     return some_rows(carry, arrays)
   carry, made = jax.lax.scan(some_rows, carry, chunks)
-  join = lambda x: x.reshape(-1, *x.shape[2:])[:b]
-  return carry, jax.tree.map(join, made)
+  return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:b], made)
 
 
 def over_rows(some_rows, arrays, rows: int):

@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from mrl_jax import nested
 from mrl_jax.kernels import fused_softmax
-from mrl_jax.shapes import Array, Bool, Float, Int
+from mrl_jax.shapes import Array, Float, Int
 
 FORMS = ('auto', 'vmap', 'blocks', *fused_softmax.FORMS)
 
@@ -66,25 +66,21 @@ def cross_entropy(
 
 def tied(
   embedding: Float[Array, 'b d'],
-  kernel: Float[Array, 'd v'],
-  bias: Float[Array, 'h v'],
+  classifier: nested.Classifier,
   targets: Targets,
   weights: Float[Array, 'g'],
   row_weights: Float[Array, 'b'],
-  dims: Sequence[int],
   *,
-  scale: Float[Array, 'g'] | None = None,
   smoothing: float = 0.0,
   form: str = 'auto',
   mesh: Mesh | None = None,
   tile: tuple[int, int] | None = None,
 ) -> nested.Loss:
-  """Loss of the logits scale_g * (z[:m_g] W[:m_g]) + bias_g, at every prefix.
+  """Loss of one classifier's logits at every prefix it serves.
 
   Args:
-    bias: one row for all prefixes, or one per prefix.
     weights, row_weights: constants of the sum over prefixes and rows.
-    scale: of each prefix's products, None for 1.
+    smoothing: share of the target spread over all classes.
     form: see the module; 'auto' chooses by shape and device.
     mesh: where the arrays lie, None for one device. Rows are split over
       `data` and `fsdp`, classes over `tensor` if it divides them; then no
@@ -94,19 +90,16 @@ def tied(
   Raises:
     ValueError: for a form that cannot serve, naming one that can.
   """
+  dims, kernel, bias, scale = classifier
+  embedding, classes = embedding[:, : dims[-1]], kernel.shape[1]
   weights = jnp.asarray(weights, jnp.float32)
-  form = choose(form, len(dims), embedding.shape[0], kernel.shape[1], mesh)
-  valid = jnp.all(in_range(targets.labels, kernel.shape[1]), axis=1)
+  form = choose(form, len(dims), len(embedding), classes, mesh)
+  valid = jnp.all((targets.labels >= 0) & (targets.labels < classes), axis=1)
   coefficient = jax.lax.stop_gradient(weights[:, None] * row_weights * valid)
   if form in fused_softmax.FORMS:
+    problem = fused_softmax.Problem(embedding, kernel, bias, scale, *targets)
     total, losses, hits = fused_softmax.loss(
-      fused_softmax.Problem(embedding, kernel, bias, scale, *targets),
-      coefficient,
-      tuple(dims),
-      smoothing,
-      form=form,
-      mesh=mesh,
-      tile=tile,
+      problem, coefficient, dims, smoothing, form=form, mesh=mesh, tile=tile
     )
   else:
     make = vmapped_logits if form == 'vmap' else block_logits
@@ -114,10 +107,9 @@ def tied(
     if scale is not None:
       logits = logits * scale[:, None, None]
     logits = logits + bias[:, None]
-    goal = dense(targets, kernel.shape[1], smoothing)
-    losses = cross_entropy(logits, goal)
+    losses = cross_entropy(logits, dense(targets, classes, smoothing))
     total = jnp.sum(coefficient * jnp.where(valid, losses, 0))
-    label = jnp.clip(targets.labels[None, :, :1], 0, kernel.shape[1] - 1)
+    label = jnp.clip(targets.labels[None, :, :1], 0, classes - 1)
     own = jnp.take_along_axis(logits, label, axis=-1)[..., 0]
     hits = own >= jnp.max(logits, axis=-1)
   losses = jax.lax.stop_gradient(jnp.where(valid, losses, 0))
@@ -126,35 +118,25 @@ def tied(
 
 def separate(
   embedding: Float[Array, 'b d'],
-  kernels: Sequence[Float[Array, 'm v']],
-  biases: Sequence[Float[Array, 'v']],
+  classifiers: Sequence[nested.Classifier],
   targets: Targets,
   weights: Float[Array, 'g'],
   row_weights: Float[Array, 'b'],
-  dims: Sequence[int],
   **options,
 ) -> nested.Loss:
-  """Loss of the logits z[:m_g] W_g + bias_g, one kernel for every prefix.
+  """Loss of several classifiers, each at its own prefixes.
 
-  Nothing can be shared: sum(dims) / d times the products of the plain loss.
-  One prefix is done after the other, so that one prefix's logits are alive.
-  The options are those of `tied`.
+  With one prefix each nothing can be shared: sum(dims) / d times the products
+  of the plain loss. One is done after the other, so that the logits of one
+  are alive. The options are those of `tied`.
   """
   weights = jnp.asarray(weights, jnp.float32)
-  made = []
-  for g, m in enumerate(dims):
-    part = slice(g, g + 1)
+  made, first = [], 0
+  for classifier in classifiers:
+    some = weights[first : first + len(classifier.dims)]
+    first += len(classifier.dims)
     made.append(
-      tied(
-        embedding[:, :m],
-        kernels[g],
-        biases[g][None],
-        targets,
-        weights[part],
-        row_weights,
-        (m,),
-        **options,
-      )
+      tied(embedding, classifier, targets, some, row_weights, **options)
     )
   return nested.Loss(
     sum(part.total for part in made),
@@ -163,20 +145,21 @@ def separate(
   )
 
 
+def check(form: str, mesh: Mesh | None) -> None:
+  """Raises ValueError for a form that is none or that the devices lack."""
+  if form not in FORMS:
+    raise ValueError(f'form={form!r} must be one of {", ".join(FORMS)}')
+  fused_softmax.check(form, mesh)
+
+
 def choose(
   form: str, prefixes: int, rows: int, classes: int, mesh: Mesh | None
 ) -> str:
   """The form that serves a shape, checked or, for 'auto', chosen."""
-  if form not in FORMS:
-    raise ValueError(f'form={form!r} must be one of {", ".join(FORMS)}')
-  if form == 'auto':
-    return fused_softmax.choose(prefixes, rows, classes, mesh) or 'blocks'
-  fused_softmax.check(form)
-  return form
-
-
-def in_range(labels: Int[Array, '*b'], classes: int) -> Bool[Array, '*b']:
-  return (labels >= 0) & (labels < classes)
+  check(form, mesh)
+  if form != 'auto':
+    return form
+  return fused_softmax.choose(prefixes, rows, classes, mesh) or 'blocks'
 
 
 def vmapped_logits(embedding, kernel, dims):

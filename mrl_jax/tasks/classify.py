@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from mrl_jax import metrics, nested
 from mrl_jax.data import transforms
@@ -28,8 +29,10 @@ class Classify:
     classes: how many there are.
     mean, std: of the pixels in [0, 1], per channel.
     label_smoothing: share of the target spread over all classes.
+    mesh: where batches and parameters lie, None for one device.
     mixup: alpha of the Beta distribution, 0 off.
     dims_per_step: prefixes drawn for each update, 0 all.
+    form: how the loss is computed, see losses/softmax.py.
   """
 
   def __init__(
@@ -40,10 +43,12 @@ class Classify:
     classes: int,
     mean: Sequence[float],
     std: Sequence[float],
+    mesh: Mesh | None = None,
     *,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
     dims_per_step: int = 0,
+    form: str = 'auto',
   ):
     if not 0 <= label_smoothing < 1:
       raise ValueError(f'label_smoothing={label_smoothing} must be in [0, 1)')
@@ -60,6 +65,8 @@ class Classify:
     self.classes, self.mean, self.std = classes, mean, std
     self.label_smoothing = label_smoothing
     self.mixup, self.dims_per_step = mixup, dims_per_step
+    self.form, self.mesh = form, mesh
+    softmax.check(form, mesh)
     nested.random_subset(
       jax.random.key(0), jnp.asarray(self.weights), dims_per_step
     )
@@ -85,33 +92,38 @@ class Classify:
     encoder = self.module('encoder', params, stats)
     head = self.module('head', params, stats)
     images = transforms.normalise(batch['image'], self.mean, self.std)
-    targets = jax.nn.one_hot(batch['label'], self.classes)
+    targets = softmax.one_class(batch['label'])
     if self.mixup:
-      images, targets = transforms.mixup(images, targets, self.mixup, mixup_key)
-    logits = head(encoder(images, train=True, key=encoder_key))
-
-    smoothed = softmax.smooth_labels(
-      targets, logits.shape[-1], self.label_smoothing
-    )
+      images, *mixed = transforms.mixup(
+        images, batch['label'], self.mixup, mixup_key
+      )
+      targets = softmax.Targets(*mixed)
     weights = nested.random_subset(
       dims_key, jnp.asarray(self.weights), self.dims_per_step
     )
-    rows = softmax.nested_cross_entropy(logits, smoothed, weights)
-    loss = metrics.masked_mean(rows, batch['mask'])
-
-    per_dim = softmax.cross_entropy(logits, smoothed)
-    right = jnp.argmax(logits, -1) == jnp.argmax(targets, -1)
-    values = {'loss': loss}
+    mask = batch['mask']
+    found = softmax.separate(
+      encoder(images, train=True, key=encoder_key),
+      head.kernels(),
+      targets,
+      weights,
+      mask / jnp.maximum(jnp.sum(mask), 1),
+      smoothing=self.label_smoothing,
+      form=self.form,
+      mesh=self.mesh,
+    )
+    values = {'loss': found.total}
+    losses = metrics.masked_mean(found.losses, mask)
+    accuracies = metrics.masked_mean(found.hits, mask)
     for g, m in enumerate(self.dims):
-      values[f'loss/d{m}'] = metrics.masked_mean(per_dim[g], batch['mask'])
-      values[f'accuracy/d{m}'] = metrics.masked_mean(right[g], batch['mask'])
+      values[f'loss/d{m}'], values[f'accuracy/d{m}'] = losses[g], accuracies[g]
     rest = {
       'encoder': named(
         nnx.to_pure_dict(nnx.state(encoder, nnx.Not(nnx.Param)))
       ),
       'head': stats['head'],
     }
-    return loss, (rest, values)
+    return found.total, (rest, values)
 
   def embed(
     self, params: PyTree, stats: PyTree, batch: Mapping
