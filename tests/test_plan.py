@@ -144,6 +144,17 @@ def test_no_batch_fits():
     lambda size: (size + 2000, False), (64, 2064, False), 2000, 1000, 16
   )
   assert not any(fits for _, _, fits in tries)
+  assert min(size for size, _, _ in tries) >= 16
+
+
+def test_a_batch_that_fails_early_is_halved_towards():
+  def total(size):  # the line says 1480, but the compiler needs a step more
+    return 1000 + 10 * size, size <= 1200
+
+  first = (640, *total(640))
+  tries = plan.largest_batch(total, first, fixed=900, usable=16_000, unit=16)
+  assert [size for size, _, _ in tries[1:3]] == [1472, 1056]
+  assert max(size for size, _, fits in tries if fits) == 1056
 
 
 @pytest.fixture

@@ -85,6 +85,15 @@ def reference(seed=0):
   return results(one_device(), batch)
 
 
+def test_a_mesh_over_given_devices():
+  some = jax.devices()[6:]
+  mesh = sharding.make_mesh(fsdp=2, devices=some)
+  assert dict(mesh.shape) == {'data': 1, 'fsdp': 2, 'tensor': 1}
+  assert set(mesh.devices.flat) == set(some)
+  with pytest.raises(ValueError, match='does not fit 2 devices'):
+    sharding.make_mesh(data=8, devices=some)
+
+
 def results(mesh, batch):
   """(loss, gradients, embeddings, state after a step), all on the host."""
   task, created, step, put = prepared(mesh, batch)
