@@ -183,7 +183,7 @@ def _statistics(
   some = jnp.max(near.astype(jnp.float32)) > 0
 
   for g, product in _products(z_ref, w, grid):
-    logits = scale_ref[g] * product + bias[g : g + 1]
+    logits = scale_ref[0, g] * product + bias[g : g + 1]
     at = (slice(None), slice(g, g + 1))
     old = top_ref[at]
     top = jnp.maximum(old, jnp.max(logits, axis=1, keepdims=True))
@@ -216,7 +216,7 @@ def _slopes(
     target += jnp.where(labels_ref[:, k : k + 1] == ids, share, 0.0)
   for g, product in _products(z_ref, w, grid):
     at = (slice(None), slice(g, g + 1))
-    logits = scale_ref[g] * product + bias[g : g + 1]
+    logits = scale_ref[0, g] * product + bias[g : g + 1]
     p = jnp.exp(logits - lse_ref[at])
     yield g, product, coefficient_ref[at] * (p - target)
 
@@ -249,7 +249,7 @@ def _d_embedding(
   ):  # fmt: skip
     d_scale = jnp.sum(slope * product, axis=1, keepdims=True)
     d_scale_ref[:, g : g + 1] += d_scale
-    scaled[g] = scale_ref[g] * slope
+    scaled[g] = scale_ref[0, g] * slope
   for step, sums in _running_sums(scaled, grid.steps):
     part_of_w = w[grid.lanes(step)]
     parts = _dot(sums.astype(w.dtype), part_of_w, (1, int(not grid.turned)))
@@ -275,7 +275,7 @@ def _d_kernel(
     coefficient_ref, grid=grid, smoothing=smoothing, floor=floor,
   ):  # fmt: skip
     d_bias_ref[g : g + 1] += jnp.sum(slope, axis=0, keepdims=True)
-    scaled[g] = scale_ref[g] * slope
+    scaled[g] = scale_ref[0, g] * slope
   for step, sums in _running_sums(scaled, grid.steps):
     factors = [_copies(z_ref, step), sums.astype(w.dtype)]
     if grid.turned:

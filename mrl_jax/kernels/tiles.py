@@ -130,7 +130,7 @@ class Walk:
         by_row(self.embedding.shape[1]),
         of_kernel,
         by_class(len(bias)),
-        pl.BlockSpec(memory_space=pltpu.SMEM),
+        _block((1, len(scale)), 0, None, memory_space=pltpu.SMEM),
         *(by_row(array.shape[1]) for array in inputs),
       ],
       out_specs=out_specs,
@@ -145,7 +145,7 @@ class Walk:
       self.embedding,
       self.kernel,
       bias.astype(jnp.float32),
-      scale.astype(jnp.float32),
+      scale.astype(jnp.float32)[None],
       *inputs,
     )
     if not classwise:
@@ -168,16 +168,19 @@ class Walk:
     )
 
 
-def _block(shape: tuple[int, int], tiled: int, axis: int) -> pl.BlockSpec:
-  """Whole but for the side `tiled`, which the grid's `axis` walks."""
+def _block(
+  shape: tuple[int, int], tiled: int, axis: int | None, **options
+) -> pl.BlockSpec:
+  """Whole but for the side `tiled`, which the grid's `axis` walks, if any."""
 
   def place(*tile):
     # A bare 0 is 64 bits wide where those are on, and a TPU refuses it.
     at = [jnp.int32(0), jnp.int32(0)]
-    at[tiled] = tile[axis]
+    if axis is not None:
+      at[tiled] = tile[axis]
     return tuple(at)
 
-  return pl.BlockSpec(shape, place)
+  return pl.BlockSpec(shape, place, **options)
 
 
 def largest_tile(
