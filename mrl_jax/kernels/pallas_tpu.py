@@ -135,17 +135,6 @@ def _operand(w_ref, bias_ref, grid):
   return w, bias, across
 
 
-def _dot(left, right, contract):
-  """Product over the named axes, accumulated in float32."""
-  return jax.lax.dot_general(
-    left,
-    right,
-    ((contract[:1], contract[1:]), ((), ())),
-    precision=kept.product_precision(left.dtype),
-    preferred_element_type=jnp.float32,
-  )
-
-
 def _copies(z_ref, step):
   return jnp.concatenate([z_ref[:, c] for c in step.columns], axis=0)
 
@@ -155,7 +144,9 @@ def _products(z_ref, w, grid) -> Iterator[tuple[int, Array]]:
   total = None
   for step in grid.steps:
     part_of_w = w[grid.lanes(step)]
-    stacked = _dot(_copies(z_ref, step), part_of_w, (1, int(grid.turned)))
+    stacked = kept.product(
+      _copies(z_ref, step), part_of_w, (1, int(grid.turned))
+    )
     for copy, prefix in enumerate(step.prefixes):
       part = stacked[grid.copy(copy)]
       product = part if total is None else total + part
@@ -252,7 +243,9 @@ def _d_embedding(
     scaled[g] = scale_ref[0, g] * slope
   for step, sums in _running_sums(scaled, grid.steps):
     part_of_w = w[grid.lanes(step)]
-    parts = _dot(sums.astype(w.dtype), part_of_w, (1, int(not grid.turned)))
+    parts = kept.product(
+      sums.astype(w.dtype), part_of_w, (1, int(not grid.turned))
+    )
     for copy, columns in enumerate(step.columns):
       d_z_ref[:, columns] += parts[grid.copy(copy)]
 
@@ -280,7 +273,7 @@ def _d_kernel(
     factors = [_copies(z_ref, step), sums.astype(w.dtype)]
     if grid.turned:
       factors.reverse()
-    total_ref[grid.lanes(step)] += _dot(*factors, (0, 0))
+    total_ref[grid.lanes(step)] += kept.product(*factors, (0, 0))
   if scratch:
 
     @pl.when(pl.program_id(1) == pl.num_programs(1) - 1)

@@ -34,11 +34,22 @@ def product_dtype(
   return jnp.dtype(jnp.bfloat16 if both else jnp.float32)
 
 
-def product_precision(dtype: jnp.dtype) -> jax.lax.Precision:
-  """Every bit of a float32 product; bfloat16 has one precision only."""
-  if dtype == jnp.float32:
-    return jax.lax.Precision.HIGHEST
-  return jax.lax.Precision.DEFAULT
+def product(
+  left: Float[Array, 'i j'], right: Float[Array, 'k l'], axes: tuple[int, int]
+) -> Float[Array, 'm n']:
+  """Their product over axes[0] of left and axes[1] of right, in float32.
+
+  float32 operands keep every bit; bfloat16 ones are summed in float32.
+  """
+  full = left.dtype == jnp.float32
+  precision = jax.lax.Precision.HIGHEST if full else None
+  return jax.lax.dot_general(
+    left,
+    right,
+    (((axes[0],), (axes[1],)), ((), ())),
+    precision=precision,
+    preferred_element_type=jnp.float32,
+  )
 
 
 def inside(labels: Int[Array, 'b t'], classes: int) -> Int[Array, 'b t']:
