@@ -182,8 +182,10 @@ def _operands(embedding, kernel, bias, scale):
 
 
 def _loop(count: int, body: Callable, start):
-  """fori_loop with 32-bit counters, wherever 64-bit types are on."""
-  return jax.lax.fori_loop(np.int32(0), np.int32(count), body, start)
+  """fori_loop with 32-bit counters also where 64-bit types are on."""
+  return jax.lax.fori_loop(
+    0, count, lambda k, state: body(k.astype(jnp.int32), state), start
+  )
 
 
 def _tile(shape: Shape, i: Array, j: Array) -> Tile:
