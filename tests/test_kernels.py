@@ -15,7 +15,7 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
-from mrl_jax.kernels import lanes, pallas_gpu, pallas_tpu, tiles
+from mrl_jax.kernels import lanes, pallas_gpu, pallas_tpu, tiles, triton_tiles
 
 both = pytest.mark.parametrize(
   'kernels', [pallas_tpu, pallas_gpu], ids=['tpu', 'gpu']
@@ -34,7 +34,7 @@ def quick_compiles():
 def small_tiles(monkeypatch, quick_compiles):
   """Several tiles of rows and of classes, the last ones ragged."""
   monkeypatch.setattr(tiles, 'largest_tile', lambda *_, **__: (16, 128))
-  monkeypatch.setattr(pallas_gpu, 'REGISTER_BYTES', 2**15)
+  monkeypatch.setattr(triton_tiles, 'REGISTER_BYTES', 2**15)
 
 
 def a_batch(b, v, dims, *, t=1, dtype=jnp.float32, size=1.0, outside=False):
@@ -140,8 +140,10 @@ def close(found, expected, tolerance=1e-5):
   [
     (37, 301, (8, 16, 32, 64), 1, 0.0, False),
     (37, 301, (12, 24, 48, 96, 192), 2, 0.1, True),
-    # A whole number of lanes: the TPU's kernel stays [d v]. 200 is none.
-    (18, 256, (8, 200), 1, 0.1, False),
+    # Whole lanes of classes: the TPU's kernel stays [d v]. 160 ends inside
+    # a group of lanes that is not the first.
+    (18, 256, (8, 160, 200), 1, 0.1, False),
+    (18, 256, (8, 200), 1, 0.0, False),
     (5, 40, (16,), 1, 0.0, False),
   ],
 )

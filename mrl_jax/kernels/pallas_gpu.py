@@ -15,8 +15,7 @@ and stores are masked, so nothing is padded outside.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,30 +25,8 @@ from jax.experimental.pallas import triton as plgpu
 
 from mrl_jax import nested
 from mrl_jax.kernels import statistics as kept
+from mrl_jax.kernels import triton_tiles
 from mrl_jax.shapes import Array, Float, Int
-
-SHALLOWEST, DEEPEST = 16, 64  # of one product
-REGISTER_BYTES = 208 * 2**10  # of 255 KiB that 8 warps share
-
-
-class Shape(NamedTuple):
-  """What is known of a call when it is compiled."""
-
-  dims: tuple[int, ...]
-  b: int
-  v: int
-  rows: int  # of a tile
-  columns: int  # classes of a tile
-
-
-class Tile(NamedTuple):
-  """Where a tile lies, and which of its rows and classes exist."""
-
-  row: Array
-  column: Array
-  real_rows: Array  # [rows]
-  real_columns: Array  # [columns]
-  ids: Array  # [columns] int32
 
 
 def statistics(
@@ -68,7 +45,7 @@ def statistics(
   logits. A label outside [0, v) matches no class and picks 0, so shards of
   the classes combine: lse by logaddexp, picked by a sum.
   """
-  shape = _shape(embedding, kernel, dims)
+  shape = triton_tiles.shape_of(embedding, kernel, dims)
   mean = kept.mean_logit(embedding, kernel, bias, scale, shape.dims)
   g, t = len(shape.dims), labels.shape[1]
   lse, top, picked = pl.pallas_call(
@@ -119,7 +96,7 @@ def gradients(
   head. `classes` is the number of them all where `kernel` is a shard.
   Products of bfloat16 operands take F_b in bfloat16.
   """
-  shape = _shape(embedding, kernel, dims)
+  shape = triton_tiles.shape_of(embedding, kernel, dims)
   g, d, b, v = len(shape.dims), shape.dims[-1], shape.b, shape.v
   inputs = (
     *_operands(embedding, kernel, bias, scale),
@@ -158,19 +135,6 @@ def gradients(
   )
 
 
-def _shape(embedding, kernel, dims) -> Shape:
-  """The largest square tile whose logits of every prefix fit in registers."""
-  dims = nested.check_dims(dims, embedding.shape[1])
-  side = 128
-  while side > 16 and 4 * side * side * (len(dims) + 3) > REGISTER_BYTES:
-    side //= 2
-  b, v = len(embedding), kernel.shape[1]
-  rows, columns = (
-    max(SHALLOWEST, min(side, pl.next_power_of_2(size))) for size in (b, v)
-  )
-  return Shape(dims, b, v, rows, columns)
-
-
 def _operands(embedding, kernel, bias, scale):
   dtype = kept.product_dtype(embedding, kernel)
   return (
@@ -181,79 +145,26 @@ def _operands(embedding, kernel, bias, scale):
   )
 
 
-def _loop(count: int, body: Callable, start):
-  """fori_loop with 32-bit counters also where 64-bit types are on."""
-  return jax.lax.fori_loop(
-    0, count, lambda k, state: body(k.astype(jnp.int32), state), start
-  )
-
-
-def _tile(shape: Shape, i: Array, j: Array) -> Tile:
-  row, column = i * shape.rows, j * shape.columns
-  rows = row + jnp.arange(shape.rows, dtype=jnp.int32)
-  ids = column + jnp.arange(shape.columns, dtype=jnp.int32)
-  return Tile(row, column, rows < shape.b, ids < shape.v, ids)
-
-
-def _by_row(ref, number, shape, tile, other=0):
-  """Entries [number, rows of the tile]."""
-  at = ref.at[np.int32(number), pl.ds(tile.row, shape.rows)]
-  return plgpu.load(at, mask=tile.real_rows, other=other)
-
-
-class Chunk(NamedTuple):
-  """Part of a block between dims, as deep as one product."""
-
-  at: pl.Slice  # of the embedding's width
-  real: Array  # which of them belong to the block
-
-
-def _chunks(block: slice) -> tuple[int, Callable[[Array], Chunk]]:
-  """How many products a block takes, and where each of them lies."""
-  width = block.stop - block.start
-  depth = max(SHALLOWEST, min(DEEPEST, pl.next_power_of_2(width)))
-
-  def chunk(k):
-    first = block.start + k * depth
-    inner = first + jnp.arange(depth, dtype=jnp.int32)
-    return Chunk(pl.ds(first, depth), inner < block.stop)
-
-  return pl.cdiv(width, depth), chunk
-
-
-def _load_z(z_ref, chunk, shape, tile):
-  mask = tile.real_rows[:, None] & chunk.real[None, :]
-  at = z_ref.at[pl.ds(tile.row, shape.rows), chunk.at]
-  return plgpu.load(at, mask=mask, other=0)
-
-
-def _load_w(w_ref, chunk, shape, tile):
-  mask = chunk.real[:, None] & tile.real_columns[None, :]
-  at = w_ref.at[chunk.at, pl.ds(tile.column, shape.columns)]
-  return plgpu.load(at, mask=mask, other=0)
-
-
-def _add(ref, at, value, mask, again):
-  """Adds to what this program wrote before, or writes if it did not."""
-  old = plgpu.load(ref.at[at], mask=mask & again, other=0)
-  plgpu.store(ref.at[at], old + value, mask=mask)
-
-
 def _logits(
-  z_ref, w_ref, bias_ref, scale_ref, shape: Shape, tile: Tile
+  z_ref,
+  w_ref,
+  bias_ref,
+  scale_ref,
+  shape: triton_tiles.Shape,
+  tile: triton_tiles.Tile,
 ) -> Iterator[tuple[int, Array, Array]]:
   """(g, z[:m_g] @ W[:m_g], L_g) in order of g; L is -inf beyond the classes."""
   product = jnp.zeros((shape.rows, shape.columns), jnp.float32)
   for g, block in enumerate(nested.blocks(shape.dims)):
-    count, chunk_of = _chunks(block)
+    count, chunk_of = triton_tiles.chunks(block)
 
     def add(k, total, chunk_of=chunk_of):
       chunk = chunk_of(k)
-      z = _load_z(z_ref, chunk, shape, tile)
-      w = _load_w(w_ref, chunk, shape, tile)
+      z = triton_tiles.load_z(z_ref, chunk, shape, tile)
+      w = triton_tiles.load_w(w_ref, chunk, shape, tile)
       return total + kept.product(z, w, (1, 0))
 
-    product = _loop(count, add, product)
+    product = triton_tiles.loop(count, add, product)
     at = bias_ref.at[np.int32(g), pl.ds(tile.column, shape.columns)]
     bias = plgpu.load(at, mask=tile.real_columns, other=-jnp.inf)
     yield g, product, scale_ref[g] * product + bias[None, :]
@@ -268,9 +179,10 @@ def _statistics(
 
   def look(j, state):
     tops, sums, picked = (list(part) for part in state)
-    tile = _tile(shape, i, j)
+    tile = triton_tiles.tile_at(shape, i, j)
     hits = [
-      _by_row(labels_ref, k, shape, tile, -1)[:, None] == tile.ids[None, :]
+      triton_tiles.by_row(labels_ref, k, shape, tile, -1)[:, None]
+      == tile.ids[None, :]
       for k in range(t)
     ]
     for g, _, logits in _logits(z_ref, w_ref, bias_ref, scale_ref, shape, tile):
@@ -285,12 +197,12 @@ def _statistics(
         picked[g * t + k] += jnp.sum(found, axis=1)
     return tuple(tops), tuple(sums), tuple(picked)
 
-  tops, sums, picked = _loop(
+  tops, sums, picked = triton_tiles.loop(
     pl.cdiv(shape.v, shape.columns),
     look,
     ((nothing - jnp.inf,) * g, (nothing,) * g, (nothing,) * (g * t)),
   )
-  tile = _tile(shape, i, jnp.int32(0))
+  tile = triton_tiles.tile_at(shape, i, jnp.int32(0))
 
   def save(ref, values):
     for number, value in enumerate(values):
@@ -309,15 +221,15 @@ def _slopes(
   """(g, z[:m_g] @ W[:m_g], D_g) in order of g."""
   target = jnp.full((shape.rows, shape.columns), floor, jnp.float32)
   for k in range(labels_ref.shape[0]):
-    labels = _by_row(labels_ref, k, shape, tile, -1)
-    share = (1 - smoothing) * _by_row(shares_ref, k, shape, tile)
+    labels = triton_tiles.by_row(labels_ref, k, shape, tile, -1)
+    share = (1 - smoothing) * triton_tiles.by_row(shares_ref, k, shape, tile)
     hit = labels[:, None] == tile.ids[None, :]
     target += jnp.where(hit, share[:, None], 0.0)
   for g, product, logits in _logits(
     z_ref, w_ref, bias_ref, scale_ref, shape, tile
   ):
-    lse = _by_row(lse_ref, g, shape, tile, jnp.inf)
-    coefficient = _by_row(coefficient_ref, g, shape, tile)
+    lse = triton_tiles.by_row(lse_ref, g, shape, tile, jnp.inf)
+    coefficient = triton_tiles.by_row(coefficient_ref, g, shape, tile)
     slope = jnp.exp(logits - lse[:, None]) - target
     yield g, product, coefficient[:, None] * slope
 
@@ -337,32 +249,38 @@ def _d_embedding(
   (_, w_ref, _, scale_ref), i = inputs[:4], pl.program_id(0)
 
   def look(j, d_scales):
-    tile, d_scales, scaled = _tile(shape, i, j), list(d_scales), []
+    tile, d_scales, scaled = (
+      triton_tiles.tile_at(shape, i, j),
+      list(d_scales),
+      [],
+    )
     for g, product, slope in _slopes(
       *inputs, shape, tile, smoothing=smoothing, floor=floor
     ):
       d_scales[g] += jnp.sum(slope * product, axis=1)
       scaled.append(scale_ref[g] * slope)
     for block, total in _running_sums(scaled, shape.dims):
-      count, chunk_of = _chunks(block)
+      count, chunk_of = triton_tiles.chunks(block)
       factor = total.astype(w_ref.dtype)
 
       def add(k, _, chunk_of=chunk_of, factor=factor):
         chunk = chunk_of(k)
-        w = _load_w(w_ref, chunk, shape, tile)
+        w = triton_tiles.load_w(w_ref, chunk, shape, tile)
         at = pl.ds(tile.row, shape.rows), chunk.at
         mask = tile.real_rows[:, None] & chunk.real[None, :]
-        _add(d_z_ref, at, kept.product(factor, w, (1, 1)), mask, j > 0)
+        triton_tiles.add_to(
+          d_z_ref, at, kept.product(factor, w, (1, 1)), mask, j > 0
+        )
 
-      _loop(count, add, None)
+      triton_tiles.loop(count, add, None)
     wait()
     return tuple(d_scales)
 
   nothing = jnp.zeros((shape.rows,), jnp.float32)
-  d_scales = _loop(
+  d_scales = triton_tiles.loop(
     pl.cdiv(shape.v, shape.columns), look, (nothing,) * len(shape.dims)
   )
-  tile = _tile(shape, i, jnp.int32(0))
+  tile = triton_tiles.tile_at(shape, i, jnp.int32(0))
   for g, d_scale in enumerate(d_scales):
     at = d_scale_ref.at[np.int32(g), pl.ds(tile.row, shape.rows)]
     plgpu.store(at, d_scale, mask=tile.real_rows)
@@ -373,32 +291,38 @@ def _d_kernel(*refs, shape, smoothing, floor, wait):
   (z_ref, _, _, scale_ref), j = inputs[:4], pl.program_id(0)
 
   def look(i, d_biases):
-    tile, d_biases, scaled = _tile(shape, i, j), list(d_biases), []
+    tile, d_biases, scaled = (
+      triton_tiles.tile_at(shape, i, j),
+      list(d_biases),
+      [],
+    )
     for g, _, slope in _slopes(
       *inputs, shape, tile, smoothing=smoothing, floor=floor
     ):
       d_biases[g] += jnp.sum(slope, axis=0)
       scaled.append(scale_ref[g] * slope)
     for block, total in _running_sums(scaled, shape.dims):
-      count, chunk_of = _chunks(block)
+      count, chunk_of = triton_tiles.chunks(block)
       factor = total.astype(z_ref.dtype)
 
       def add(k, _, chunk_of=chunk_of, factor=factor):
         chunk = chunk_of(k)
-        z = _load_z(z_ref, chunk, shape, tile)
+        z = triton_tiles.load_z(z_ref, chunk, shape, tile)
         at = chunk.at, pl.ds(tile.column, shape.columns)
         mask = chunk.real[:, None] & tile.real_columns[None, :]
-        _add(d_w_ref, at, kept.product(z, factor, (0, 0)), mask, i > 0)
+        triton_tiles.add_to(
+          d_w_ref, at, kept.product(z, factor, (0, 0)), mask, i > 0
+        )
 
-      _loop(count, add, None)
+      triton_tiles.loop(count, add, None)
     wait()
     return tuple(d_biases)
 
   nothing = jnp.zeros((shape.columns,), jnp.float32)
-  d_biases = _loop(
+  d_biases = triton_tiles.loop(
     pl.cdiv(shape.b, shape.rows), look, (nothing,) * len(shape.dims)
   )
-  tile = _tile(shape, jnp.int32(0), j)
+  tile = triton_tiles.tile_at(shape, jnp.int32(0), j)
   for g, d_bias in enumerate(d_biases):
     at = d_bias_ref.at[np.int32(g), pl.ds(tile.column, shape.columns)]
     plgpu.store(at, d_bias, mask=tile.real_columns)
