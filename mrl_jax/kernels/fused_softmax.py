@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from mrl_jax import sharding
-from mrl_jax.kernels import softmax_tiles
+from mrl_jax.kernels import pallas_gpu, pallas_tpu, softmax_tiles
 from mrl_jax.kernels.softmax_tiles import Problem
 from mrl_jax.shapes import Array, Bool, Float
 
 FORMS = ('rows', 'columns', 'pallas')
+KERNELS = {'tpu': pallas_tpu, 'gpu': pallas_gpu}
 BATCH = ('data', 'fsdp')
 CLASSES = 'tensor'
 
@@ -44,6 +45,7 @@ class Options(NamedTuple):
   form: str
   tile: tuple[int, int]
   mesh: Mesh | None
+  platform: str
 
 
 def choose(prefixes: int, rows: int, classes: int, mesh: Mesh | None):
@@ -57,8 +59,9 @@ def choose(prefixes: int, rows: int, classes: int, mesh: Mesh | None):
 
 
 def check(form: str, mesh: Mesh | None) -> None:
+  """Raises ValueError for a form that the mesh's devices cannot run."""
   platform = sharding.platform(mesh)
-  if form == 'pallas' and platform not in ('tpu', 'gpu'):
+  if form == 'pallas' and platform not in KERNELS:
     raise ValueError(
       f"form='pallas' needs a TPU or a GPU, this is {platform}; "
       "use 'columns', which gives the same"
@@ -77,7 +80,8 @@ def loss(
 ) -> tuple[Float[Array, ''], Float[Array, 'g b'], Bool[Array, 'g b']]:
   """(sum(coefficient * losses), losses, hits); only the sum has gradients."""
   rows, classes = problem.embedding.shape[0], problem.kernel.shape[1]
-  tile = tile or TILES.get(sharding.platform(mesh), TILES_ELSEWHERE)
+  platform = sharding.platform(mesh)
+  tile = tile or TILES.get(platform, TILES_ELSEWHERE)
   if mesh is not None and mesh.size == 1:
     mesh = None
   if mesh is not None and rows % (mesh.shape['data'] * mesh.shape['fsdp']):
@@ -85,7 +89,7 @@ def loss(
       f"{rows} rows do not divide over the mesh's data x fsdp = "
       f'{mesh.shape["data"]} x {mesh.shape["fsdp"]}'
     )
-  options = Options(dims, smoothing, form, tile, mesh)
+  options = Options(dims, smoothing, form, tile, mesh, platform)
   return fused(options, classes, problem, coefficient)
 
 
@@ -176,6 +180,14 @@ def local(options, what, axis, batch_axes, problem, coefficient, lse):
     problem = problem._replace(labels=problem.labels - first)
   rows, classes = options.tile
   dims, smoothing = options.dims, options.smoothing
+  if options.form == 'pallas':
+    kernels = KERNELS[options.platform]
+    if what == 'statistics':
+      return kernel_statistics(kernels, problem, dims, smoothing, axis)
+    made = kernel_gradients(
+      kernels, problem, lse, coefficient, dims, smoothing, total
+    )
+    return summed(made, axis, batch_axes)
   if what == 'statistics':
     return softmax_tiles.statistics(
       problem,
@@ -203,6 +215,46 @@ def local(options, what, axis, batch_axes, problem, coefficient, lse):
     )
   made = summed(made, axis, batch_axes)
   return made if found is None else (found, made)
+
+
+def per_prefix(problem: Problem, dims):
+  """(bias, scale) of every prefix, as the kernels take them."""
+  count = len(dims)
+  bias, scale = problem.bias, problem.scale
+  bias = jnp.broadcast_to(bias, (count, bias.shape[1]))
+  return bias, jnp.ones(count) if scale is None else scale
+
+
+def kernel_statistics(kernels, problem, dims, smoothing, axis):
+  z, kernel, _, _, labels, _ = problem
+  found = kernels.statistics(
+    z, kernel, *per_prefix(problem, dims), labels, dims
+  )
+  mean = found.mean if smoothing else None
+  sums = jnp.exp(found.lse - found.top)
+  return softmax_tiles.joined(found.top, sums, found.picked, mean, axis)
+
+
+def kernel_gradients(
+  kernels, problem, lse, coefficient, dims, smoothing, total
+):
+  z, kernel, bias, scale, labels, shares = problem
+  z, kernel, biases, scales = kernels.gradients(
+    z,
+    kernel,
+    *per_prefix(problem, dims),
+    labels,
+    shares,
+    lse,
+    coefficient,
+    dims,
+    smoothing,
+    classes=total,
+  )
+  if len(bias) == 1:
+    biases = jnp.sum(biases, axis=0, keepdims=True)
+  scales = None if scale is None else scales
+  return softmax_tiles.Gradients(z, kernel, biases, scales)
 
 
 def summed(made, axis, batch_axes):

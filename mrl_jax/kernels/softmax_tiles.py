@@ -33,23 +33,8 @@ import jax
 import jax.numpy as jnp
 
 from mrl_jax import nested
+from mrl_jax.kernels.statistics import Statistics, mean_logit
 from mrl_jax.shapes import Array, Float, Int
-
-
-class Statistics(NamedTuple):
-  """What a row's loss needs of its logits, per prefix.
-
-  Attributes:
-    lse: log of the sum over classes of exp(logits).
-    picked: the logits at the labels, 0 for a label that is no class.
-    mean: mean logit over the classes; 0 unless asked for.
-    top: the largest logit.
-  """
-
-  lse: Float[Array, 'g b']
-  picked: Float[Array, 'g b t']
-  mean: Float[Array, 'g b']
-  top: Float[Array, 'g b']
 
 
 class Problem(NamedTuple):
@@ -133,18 +118,6 @@ def picked_logits(problem: Problem, dims: Sequence[int]):
   return sums + jnp.take(bias, columns, **take)
 
 
-def mean_logits(problem: Problem, dims: Sequence[int]):
-  """[g b] mean logit over the classes, from the mean column of the kernel."""
-  z, kernel, bias, scale, _, _ = problem
-  kind = wide(z, kernel)
-  column = jnp.mean(kernel, axis=1, dtype=kind)
-  parts = [z[:, s].astype(kind) @ column[s] for s in nested.blocks(dims)]
-  sums = jnp.cumsum(jnp.stack(parts), axis=0)
-  if scale is not None:
-    sums = sums * scale[:, None]
-  return sums + jnp.mean(bias, axis=1, dtype=kind)[:, None]
-
-
 def statistics(
   problem: Problem,
   dims: Sequence[int],
@@ -161,7 +134,9 @@ def statistics(
   number is maximised over it and 1 + t (2 + t if `smoothed`) are summed.
   """
   picked = picked_logits(problem, dims)
-  mean = mean_logits(problem, dims) if smoothed else None
+  mean = None
+  if smoothed:
+    mean = mean_logit(*problem[:4], dims)
   own = in_classes(problem.labels[:, 0], problem.kernel.shape[1])
   start = jnp.where(own, picked[..., 0], -jnp.inf)
   parts = (problem.embedding, problem.labels[:, 0], start.T)
@@ -185,9 +160,8 @@ def joined(top, total, picked, mean, axis: str | None) -> Statistics:
       mean = mean / jax.lax.axis_size(axis)
       total, picked, mean = jax.lax.psum((total, picked, mean), axis)
   lse = top + jnp.log(total)
-  return Statistics(
-    lse, picked, jnp.zeros_like(lse) if mean is None else mean, top
-  )
+  mean = jnp.zeros_like(lse) if mean is None else mean
+  return Statistics(lse, picked, mean, top)
 
 
 def in_classes(labels: Array, classes: int) -> Array:
