@@ -113,6 +113,8 @@ def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
   for g, (x, y) in enumerate(zip(left, right)):
     part = product(x, y.T)
     products.append(products[-1] + part if g else part)
+  products = list(jax.lax.optimization_barrier(tuple(products)))
+  for g in range(len(dims)):
     logit = products[g] * some.left[:, g, None] * factor[g]
     if pairs.bias is not None:
       logit = logit + pairs.bias[g]
@@ -120,6 +122,11 @@ def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
       logit = jnp.where(out, -jnp.inf, logit)
     logits.append(logit)
   return Tile(products, logits, own, left, right, (some.left.T, factor))
+
+
+def softplus(x):
+  """log(1 + exp(x)); a quarter of the time of jax.nn's, which guards nans."""
+  return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
 def over_keys(add, carry, total: int, size: int):
@@ -177,10 +184,9 @@ def sums(
       for i, logit in enumerate(tile.logits):
         others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
         if kind == 'softmax':
-          highest = jnp.max(logit, axis=1)
-          new = grown(top[i], total[i], logit, highest, axis=1)
+          new = grown(top[i], total[i], logit, others, axis=1)
         else:
-          new = top[i], total[i] + jnp.sum(jax.nn.softplus(logit), axis=1)
+          new = top[i], total[i] + jnp.sum(softplus(logit), axis=1)
         for name, value in zip(out, (*new, jnp.maximum(rival[i], others))):
           name.append(value)
         if both:
@@ -242,8 +248,14 @@ def gradients(
   """
   kind_ = wide(pairs.queries, pairs.keys)
   g, r = pairs.right.shape
-  # A key without a query left has no sum; its weight is 0.
-  column_sums = jnp.where(jnp.isneginf(found.columns), jnp.inf, found.columns)
+  # weight * exp(logit - sum) = exp(logit - (sum - log weight)). A weight of 0
+  # makes it exp(-inf); so does a key that no query is compared with.
+  row_sums = found.rows
+  if kind == 'softmax':
+    row_sums = row_sums - jnp.log(row_weights)
+  column_sums = jnp.where(
+    column_weights > 0, found.columns - jnp.log(column_weights), jnp.inf
+  )
 
   def some_rows(carry, part):
     some, sums, weights = part
@@ -255,11 +267,10 @@ def gradients(
         if kind == 'softplus':
           p = jax.nn.sigmoid(logit) * weights[:, i, None]
         else:
-          p = jnp.exp(logit - sums[:, i, None]) * weights[:, i, None]
+          p = jnp.exp(logit - sums[:, i, None])
         if both:
           where = (i, first), (1, size)
-          column = jnp.exp(logit - jax.lax.dynamic_slice(column_sums, *where))
-          p = p + column * jax.lax.dynamic_slice(column_weights, *where)
+          p = p + jnp.exp(logit - jax.lax.dynamic_slice(column_sums, *where))
         back.append(p)
       return accumulate(carry, walk_down(tile, back), dims, first)
 
@@ -272,16 +283,16 @@ def gradients(
     return carry, (jnp.concatenate(queries, axis=1), left)
 
   shared = (
-    jnp.zeros(pairs.keys.shape, kind_),
+    jnp.zeros(pairs.keys.shape[::-1], kind_),
     jnp.zeros((g, r), kind_),
     jnp.zeros((g,), kind_),
   )
-  parts = (rows_of(pairs), found.rows.T, row_weights.T)
+  parts = (rows_of(pairs), row_sums.T, row_weights.T)
   (keys, right, bias), (queries, left) = scan_rows(
     some_rows, shared, parts, rows
   )
   bias = None if pairs.bias is None else bias
-  return Gradients(queries, keys, left.T, right, bias)
+  return Gradients(queries, keys.T, left.T, right, bias)
 
 
 def together(
@@ -306,7 +317,7 @@ def together(
     for i, logit in enumerate(tile.logits):
       rival = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
       if kind == 'softplus':
-        total = jnp.sum(jax.nn.softplus(logit), axis=1)
+        total = jnp.sum(softplus(logit), axis=1)
         p = jax.nn.sigmoid(logit)
       else:
         total = jax.nn.logsumexp(logit, axis=1)
@@ -320,7 +331,7 @@ def together(
     return carry, (jnp.concatenate(queries, axis=1), left, total, rival)
 
   shared = (
-    jnp.zeros(pairs.keys.shape, kind_),
+    jnp.zeros(pairs.keys.shape[::-1], kind_),
     jnp.zeros((g, r), kind_),
     jnp.zeros((g,), kind_),
   )
@@ -329,22 +340,26 @@ def together(
   )
   bias = None if pairs.bias is None else bias
   sums = Sums(total.T, jnp.zeros((g, r), kind_), rival.T)
-  return sums, Gradients(queries, keys, left.T, right, bias)
+  return sums, Gradients(queries, keys.T, left.T, right, bias)
 
 
 def walk_down(tile: Tile, back: list) -> dict:
-  """One tile's gradients from those of its logits, the widest prefix first."""
+  """One tile's gradients from those of its logits, the widest prefix first.
+
+  Those of the keys are transposed, [m r]: a tile is then never transposed,
+  which on a CPU takes longer than its product with a short prefix.
+  """
   left, right = tile.factors
   running = 0
   made = {'queries': [], 'keys': [], 'left': [], 'right': [], 'bias': []}
   for g in reversed(range(len(back))):
     part = back[g] * tile.products[g]
-    made['left'].append(jnp.sum(part * right[g], axis=1))
-    made['right'].append(jnp.sum(part * left[g][:, None], axis=0))
+    made['left'].append(part @ right[g])
+    made['right'].append(left[g] @ part)
     made['bias'].append(jnp.sum(back[g]))
     running = running + back[g] * left[g][:, None] * right[g]
     made['queries'].append(product(running, tile.right[g]))
-    made['keys'].append(product(running.T, tile.left[g]))
+    made['keys'].append(product(tile.left[g].T, running))
   return {name: part[::-1] for name, part in made.items()}
 
 
@@ -358,7 +373,7 @@ def accumulate(carry, found: dict, dims, first):
   queries = [x + y for x, y in zip(queries, found['queries'])]
   left = left + jnp.stack(found['left'], axis=1)
   for s, part in zip(nested.blocks(dims), found['keys']):
-    keys = add_at(keys, part, (first, s.start))
+    keys = add_at(keys, part, (s.start, first))
   right = add_at(right, jnp.stack(found['right']), (0, first))
   bias = bias + jnp.stack(found['bias'])
   return (queries, left), (keys, right, bias)
