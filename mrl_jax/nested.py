@@ -152,12 +152,21 @@ def normalise_prefix(
 def prefix_norms(
   embedding: Float[Array, 'b d'], dims: Sequence[int], epsilon: float = 1e-12
 ) -> Float[Array, 'g b']:
-  """The length of every prefix, from one pass: cumulative sums of squares."""
+  """The length of every prefix, from one pass."""
   wide = embedding.astype(jnp.promote_types(embedding.dtype, jnp.float32))
-  squares = jnp.stack(
-    [jnp.sum(wide[:, block] ** 2, axis=-1) for block in blocks(dims)]
-  )
-  return jnp.sqrt(jnp.cumsum(squares, axis=0) + epsilon)
+  return jnp.sqrt(prefix_sums(wide**2, dims) + epsilon)
+
+
+def prefix_sums(
+  values: Float[Array, 'b d'], dims: Sequence[int]
+) -> Float[Array, 'g b']:
+  """The sum of every prefix: a thin product with the masks.
+
+  In full precision, and with a gradient that is such a product too; slices
+  of blocks would be copied, and their gradients joined again.
+  """
+  masks = prefix_masks(dims, values.shape[-1]).astype(values.dtype)
+  return jnp.matmul(masks, values.T, precision='highest')
 
 
 def prefix_products(

@@ -32,9 +32,15 @@ def problem(extra=16, repeats=True, per_prefix=True, b=B, seed=0):
 
 def run(kind, args, form, mesh=None, tile=None):
   queries, keys, scale, bias, ids, rows = args
-  common = dict(ids=ids, form=form, mesh=mesh, tile=tile)
+  b = len(queries)
+  common = dict(form=form, mesh=mesh, tile=tile)
+  if ids is not None:
+    common |= dict(ids=ids[:b], negative_ids=ids[b:] if len(ids) > b else None)
 
   def total(queries, keys, scale, bias):
+    if len(keys) > b:
+      common['negatives'] = keys[b:]
+      keys = keys[:b]
     if kind == 'sigmoid':
       found = contrastive.sigmoid(
         queries, keys, WEIGHTS, rows, DIMS, scale=scale, bias=bias, **common
@@ -204,9 +210,13 @@ def test_a_form_that_cannot_serve_names_one_that_can():
     run('symmetric', args, 'rows')
   with pytest.raises(ValueError, match='must be one of'):
     run('sigmoid', args, 'fast')
+  mesh = sharding.make_mesh(8, 1, 1)
   with pytest.raises(ValueError, match='23 queries do not divide'):
-    short = (args[0][:23], *args[1:5], args[5][:23])
-    run('one way', short, 'columns', sharding.make_mesh(8, 1, 1))
+    run('one way', problem(b=23), 'columns', mesh)
+  with pytest.raises(ValueError, match='5 negatives do not divide'):
+    run('one way', problem(extra=5), 'columns', mesh)
+  with pytest.raises(ValueError, match='give ids of keys and of negatives'):
+    run('one way', (*args[:4], args[4][:B], args[5]), 'vmap')
   with pytest.raises(ValueError, match='3 keys for 24 queries'):
     run('one way', (args[0], args[1][:3], *args[2:]), 'vmap')
 

@@ -34,6 +34,7 @@ class Pairs(NamedTuple):
     bias: added to the logits of each prefix, None for 0.
     ids, key_ids: a pair of equal ids is left out, unless the key is the
       query's own; None for none.
+    own: the logits of the queries with their own keys, without gradients.
     first: the key that belongs to the first query; the next to the second.
   """
 
@@ -44,20 +45,21 @@ class Pairs(NamedTuple):
   bias: Float[Array, 'g'] | None
   ids: Int[Array, 'b'] | None
   key_ids: Int[Array, 'r'] | None
+  own: Float[Array, 'g b']
   first: Int[Array, '']
 
 
 class Sums(NamedTuple):
-  """Over each row's keys and each column's queries; and the best other key.
+  """Over each row's keys and each column's queries; and the best key.
 
   Attributes:
     rows, columns: log sum exp, or sum softplus; columns 0 unless asked for.
-    rival: the largest logit of a row but for its own key's.
+    top: the largest logit of a row; equal to `own` where that is the largest.
   """
 
   rows: Float[Array, 'g b']
   columns: Float[Array, 'g r']
-  rival: Float[Array, 'g b']
+  top: Float[Array, 'g b']
 
 
 class Gradients(NamedTuple):
@@ -77,13 +79,17 @@ class Rows(NamedTuple):
   queries: Array
   left: Array
   ids: Array | None
+  own: Array
   index: Array
+
+
+# The logit of a pair that is left out: finite, so that 0 times it is 0.
+LOWEST = -1e30
 
 
 class Tile(NamedTuple):
   """The logits of some rows and keys at all prefixes."""
 
-  products: list
   logits: list
   own: Array
   left: list
@@ -94,7 +100,7 @@ class Tile(NamedTuple):
 def rows_of(pairs: Pairs) -> Rows:
   b = len(pairs.queries)
   index = pairs.first + jnp.arange(1, b + 1)
-  return Rows(pairs.queries, pairs.left.T, pairs.ids, index)
+  return Rows(pairs.queries, pairs.left.T, pairs.ids, pairs.own.T, index)
 
 
 def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
@@ -109,19 +115,18 @@ def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
   out = False
   if some.ids is not None:
     out = (some.ids[:, None] == cut(pairs.key_ids)) & ~own
-  products, logits = [], []
+  products, logits = 0, []
   for g, (x, y) in enumerate(zip(left, right)):
-    part = product(x, y.T)
-    products.append(products[-1] + part if g else part)
-  products = list(jax.lax.optimization_barrier(tuple(products)))
-  for g in range(len(dims)):
-    logit = products[g] * some.left[:, g, None] * factor[g]
+    products = products + product(x, y.T)
+    logit = products * some.left[:, g, None] * factor[g]
     if pairs.bias is not None:
       logit = logit + pairs.bias[g]
     if some.ids is not None:
-      logit = jnp.where(out, -jnp.inf, logit)
+      logit = jnp.where(out, LOWEST, logit)
+    # Without the barrier XLA makes a logit anew for each of its uses.
+    products, logit = jax.lax.optimization_barrier((products, logit))
     logits.append(logit)
-  return Tile(products, logits, own, left, right, (some.left.T, factor))
+  return Tile(logits, own, left, right, (some.left.T, factor))
 
 
 def softplus(x):
@@ -178,17 +183,16 @@ def sums(
     b = len(some.queries)
 
     def add(carry, first, size):
-      top, total, rival, column_top, column_total = carry
+      tops, totals, column_top, column_total = carry
       tile = make_tile(pairs, some, first, size, dims)
-      out = [[], [], []]
+      made = []
       for i, logit in enumerate(tile.logits):
         others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
         if kind == 'softmax':
-          new = grown(top[i], total[i], logit, others, axis=1)
+          made.append(grown(tops[i], totals[i], logit, others, axis=1))
         else:
-          new = top[i], total[i] + jnp.sum(softplus(logit), axis=1)
-        for name, value in zip(out, (*new, jnp.maximum(rival[i], others))):
-          name.append(value)
+          total = totals[i] + jnp.sum(softplus(logit), axis=1)
+          made.append((jnp.maximum(tops[i], others), total))
         if both:
           where = (i, first)
           old = [
@@ -201,32 +205,29 @@ def sums(
             jax.lax.dynamic_update_slice(x, y[None], where)
             for x, y in zip((column_top, column_total), new)
           )
-      return *(tuple(x) for x in out), column_top, column_total
+      return *zip(*made), column_top, column_total
 
-    start = (
-      tuple(lowest((g, b))),
-      tuple(zeros((g, b))),
-      tuple(lowest((g, b))),
-      *columns_carry,
-    )
-    top, total, rival, *columns_carry = over_keys(add, start, r, columns)
-    made = (jnp.stack(x, axis=1) for x in (top, total, rival))
-    return tuple(columns_carry), tuple(made)
+    # The own key's logit starts the maximum and is left out of it later: a
+    # row is right if it ends where it started.
+    start = tuple(some.own.T), tuple(zeros((g, b))), *columns_carry
+    tops, totals, *columns_carry = over_keys(add, start, r, columns)
+    made = jnp.stack(tops, axis=1), jnp.stack(totals, axis=1)
+    return tuple(columns_carry), made
 
   empty = (lowest((g, r)), zeros((g, r))) if both else (lowest((1, 1)),) * 2
   (column_top, column_total), made = scan_rows(
     some_rows, empty, rows_of(pairs), rows
   )
-  top, total, rival = (x.T for x in made)
+  top, total = (x.T for x in made)
   if kind == 'softmax':
     total = top + jnp.log(total)
   if not both:
-    return Sums(total, zeros((g, r)), rival)
+    return Sums(total, zeros((g, r)), top)
   if axis:
     every = jax.lax.pmax(column_top, axis)
     column_total = column_total * jnp.exp(column_top - every)
     column_top, column_total = every, jax.lax.psum(column_total, axis)
-  return Sums(total, column_top + jnp.log(column_total), rival)
+  return Sums(total, column_top + jnp.log(column_total), top)
 
 
 def gradients(
@@ -272,7 +273,7 @@ def gradients(
           where = (i, first), (1, size)
           p = p + jnp.exp(logit - jax.lax.dynamic_slice(column_sums, *where))
         back.append(p)
-      return accumulate(carry, walk_down(tile, back), dims, first)
+      return accumulate(carry, walk_down(tile, back, pairs.bias), dims, first)
 
     b = len(some.queries)
     own = (
@@ -315,7 +316,7 @@ def together(
     tile = make_tile(pairs, some, 0, r, dims)
     found, back = [], []
     for i, logit in enumerate(tile.logits):
-      rival = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
+      others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
       if kind == 'softplus':
         total = jnp.sum(softplus(logit), axis=1)
         p = jax.nn.sigmoid(logit)
@@ -323,28 +324,30 @@ def together(
         total = jax.nn.logsumexp(logit, axis=1)
         p = jnp.exp(logit - total[:, None])
       back.append(p * weights[:, i, None])
-      found.append((total, rival))
-    total, rival = (jnp.stack(x, axis=1) for x in zip(*found))
-    made = walk_down(tile, back)
+      found.append((total, jnp.maximum(some.own[:, i], others)))
+    total, top = (jnp.stack(x, axis=1) for x in zip(*found))
+    made = walk_down(tile, back, pairs.bias)
     own = [jnp.zeros_like(x) for x in made['queries']], jnp.zeros_like(total)
     (queries, left), carry = accumulate((own, carry), made, dims, 0)
-    return carry, (jnp.concatenate(queries, axis=1), left, total, rival)
+    return carry, (jnp.concatenate(queries, axis=1), left, total, top)
 
   shared = (
     jnp.zeros(pairs.keys.shape[::-1], kind_),
     jnp.zeros((g, r), kind_),
     jnp.zeros((g,), kind_),
   )
-  (keys, right, bias), (queries, left, total, rival) = scan_rows(
+  (keys, right, bias), (queries, left, total, top) = scan_rows(
     some_rows, shared, (rows_of(pairs), row_weights.T), rows
   )
   bias = None if pairs.bias is None else bias
-  sums = Sums(total.T, jnp.zeros((g, r), kind_), rival.T)
+  sums = Sums(total.T, jnp.zeros((g, r), kind_), top.T)
   return sums, Gradients(queries, keys.T, left.T, right, bias)
 
 
-def walk_down(tile: Tile, back: list) -> dict:
+def walk_down(tile: Tile, back: list, bias) -> dict:
   """One tile's gradients from those of its logits, the widest prefix first.
+
+  A factor's gradient is sum(back * logit) / factor: products need not be kept.
 
   Those of the keys are transposed, [m r]: a tile is then never transposed,
   which on a CPU takes longer than its product with a short prefix.
@@ -353,9 +356,11 @@ def walk_down(tile: Tile, back: list) -> dict:
   running = 0
   made = {'queries': [], 'keys': [], 'left': [], 'right': [], 'bias': []}
   for g in reversed(range(len(back))):
-    part = back[g] * tile.products[g]
-    made['left'].append(part @ right[g])
-    made['right'].append(left[g] @ part)
+    part = back[g] * (
+      tile.logits[g] if bias is None else tile.logits[g] - bias[g]
+    )
+    made['left'].append(jnp.sum(part, axis=1) / left[g])
+    made['right'].append(jnp.sum(part, axis=0) / right[g])
     made['bias'].append(jnp.sum(back[g]))
     running = running + back[g] * left[g][:, None] * right[g]
     made['queries'].append(product(running, tile.right[g]))

@@ -4,7 +4,7 @@ Query i should find key i among all keys. A prefix is cut, then normalised;
 similarities at all prefixes come from sums over the blocks between dims.
 
 `info_nce` is the symmetric softmax loss (arXiv:1807.03748, arXiv:2103.00020),
-`sigmoid` that of arXiv:2303.15343. Keys beyond the first b are hard negatives.
+`sigmoid` that of arXiv:2303.15343; both take extra hard negatives.
 Forms: `vmap` the definition, `blocks` differentiated by JAX, `rows` gradients
 in the forward pass, `columns` tiles of pairs made twice, the least memory.
 docs/losses.md explains them.
@@ -25,13 +25,15 @@ FORMS = ('auto', 'vmap', 'blocks', *fused_pairs.FORMS)
 
 def info_nce(
   queries: Float[Array, 'b d'],
-  keys: Float[Array, 'r d'],
+  keys: Float[Array, 'b d'],
   weights: Float[Array, 'g'],
   row_weights: Float[Array, 'b'],
   dims: Sequence[int],
   *,
   scale: Float[Array, '#g'],
-  ids: Int[Array, 'r'] | None = None,
+  negatives: Float[Array, 'n d'] | None = None,
+  ids: Int[Array, 'b'] | None = None,
+  negative_ids: Int[Array, 'n'] | None = None,
   symmetric: bool = True,
   form: str = 'auto',
   mesh: Mesh | None = None,
@@ -40,21 +42,24 @@ def info_nce(
   """-log softmax of each query's own key among all keys, at every prefix.
 
   With `symmetric`, the mean of that and of each key's own query among the
-  queries; extra keys are negatives of the first kind only.
+  queries; hard negatives are of the first kind only.
 
   Args:
     weights, row_weights: constants of the sum over prefixes and rows.
     scale: of the cosine similarities (1 / temperature), one for all prefixes
       or one each; it has gradients.
-    ids: of what each key shows; a pair whose key equals the query's own key
-      in this is no negative. Query i has the id of key i.
+    negatives: keys that are no query's own.
+    ids, negative_ids: of what each key shows. A key with the id of a query's
+      own key is no negative of it. Give both or none.
     form, mesh, tile: as in softmax.tied; queries and keys are split over all
       axes of the mesh.
 
   Raises:
-    ValueError: for fewer keys than queries, or a form that cannot serve.
+    ValueError: for other numbers of keys than queries, ids of only some keys,
+      or a form that cannot serve.
   """
-  form = choose(form, dims, queries, keys, mesh)
+  extra = check(queries, keys, negatives, ids, negative_ids)
+  form = choose(form, dims, queries, keys, negatives, mesh)
   if form == 'rows' and symmetric:
     raise ValueError(
       "form='rows' sees some queries at a time, the symmetric loss needs all "
@@ -65,28 +70,30 @@ def info_nce(
   if symmetric:
     coefficient = coefficient / 2
   found = compare(
-    'softmax', queries, keys, coefficient, dims, scale, None, ids, symmetric,
-    form, mesh, tile,
+    'softmax', queries, keys, extra, coefficient, dims, scale, None, ids,
+    symmetric, form, mesh, tile,
   )  # fmt: skip
-  total, own, rows, columns, rival = found
+  total, own, rows, columns, top = found
   losses = rows - own
   if symmetric:
     losses = (losses + columns - own) / 2
   share = 2 if symmetric else 1
   total = total - share * jnp.sum(coefficient * own)
-  return finish(total, losses, own, rival)
+  return finish(total, losses, own, top)
 
 
 def sigmoid(
   queries: Float[Array, 'b d'],
-  keys: Float[Array, 'r d'],
+  keys: Float[Array, 'b d'],
   weights: Float[Array, 'g'],
   row_weights: Float[Array, 'b'],
   dims: Sequence[int],
   *,
   scale: Float[Array, '#g'],
   bias: Float[Array, '#g'],
-  ids: Int[Array, 'r'] | None = None,
+  negatives: Float[Array, 'n d'] | None = None,
+  ids: Int[Array, 'b'] | None = None,
+  negative_ids: Int[Array, 'n'] | None = None,
   form: str = 'auto',
   mesh: Mesh | None = None,
   tile: tuple[int, int] | None = None,
@@ -96,114 +103,122 @@ def sigmoid(
   The sign is + for a query's own key and - for all others (arXiv:2303.15343,
   eq. 1). Arguments as in `info_nce`; `bias` has gradients too.
   """
-  form = choose(form, dims, queries, keys, mesh)
+  extra = check(queries, keys, negatives, ids, negative_ids)
+  form = choose(form, dims, queries, keys, negatives, mesh)
   weights = jnp.asarray(weights, jnp.float32)
   coefficient = jax.lax.stop_gradient(weights[:, None] * row_weights)
   bias = jnp.broadcast_to(bias, (len(dims),))
-  total, own, rows, _, rival = compare(
-    'softplus', queries, keys, coefficient, dims, scale, bias, ids, False,
-    form, mesh, tile,
+  total, own, rows, _, top = compare(
+    'softplus', queries, keys, extra, coefficient, dims, scale, bias, ids,
+    False, form, mesh, tile,
   )  # fmt: skip
   # softplus(-x) = softplus(x) - x turns the own key's term around.
   total = total - jnp.sum(coefficient * own)
-  return finish(total, rows - own, own, rival)
+  return finish(total, rows - own, own, top)
 
 
-def finish(total, losses, own, rival) -> nested.Loss:
-  losses, own, rival = jax.lax.stop_gradient((losses, own, rival))
-  return nested.Loss(total, losses, own >= rival)
+def finish(total, losses, own, top) -> nested.Loss:
+  losses, own, top = jax.lax.stop_gradient((losses, own, top))
+  return nested.Loss(total, losses, own >= top)
 
 
-def choose(form, dims, queries, keys, mesh) -> str:
+def check(queries, keys, negatives, ids, negative_ids):
+  """(negatives, their ids), if the arguments fit together."""
+  if len(keys) != len(queries):
+    raise ValueError(
+      f'{len(keys)} keys for {len(queries)} queries: key i belongs to query '
+      'i; others go into negatives'
+    )
+  both = (ids is None) == (negative_ids is None)
+  if negatives is None:
+    both = negative_ids is None
+  if not both:
+    raise ValueError('give ids of keys and of negatives, or of neither')
+  return negatives, negative_ids
+
+
+def choose(form, dims, queries, keys, negatives, mesh) -> str:
   if form not in FORMS:
     raise ValueError(f'form={form!r} must be one of {", ".join(FORMS)}')
-  if len(keys) < len(queries):
-    raise ValueError(
-      f'{len(keys)} keys for {len(queries)} queries: key i belongs to query i'
-    )
   if form != 'auto':
     return form
-  best = fused_pairs.choose(len(dims), len(queries), len(keys), mesh)
+  count = len(keys) + (0 if negatives is None else len(negatives))
+  best = fused_pairs.choose(len(dims), len(queries), count, mesh)
   return best or 'blocks'
 
 
 def compare(
-  kind, queries, keys, coefficient, dims, scale, bias, ids, both, form, mesh,
-  tile,
+  kind, queries, keys, extra, coefficient, dims, scale, bias, ids, both, form,
+  mesh, tile,
 ):  # fmt: skip
-  """(sum(coefficient * sums), own logits, row sums, column sums, rivals).
+  """(sum(coefficient * sums), own logits, row sums, column sums, tops).
 
   The sums are log sum exp ('softmax') or sum softplus; [g b] each.
   """
   b, dims = len(queries), tuple(dims)
   scale = jnp.broadcast_to(scale, (len(dims),))
-  if form == 'vmap':
-    own, sums = define(kind, queries, keys, dims, scale, bias, ids, both)
-  else:
+  negatives, negative_ids = extra
+  if form in fused_pairs.FORMS:
     left = scale[:, None] / nested.prefix_norms(queries, dims)
     right = 1 / nested.prefix_norms(keys, dims)
-    own = own_logits(queries, keys[:b], dims) * left * right[:, :b]
-    if bias is not None:
-      own = own + bias[:, None]
+    kind_ = left.dtype
+    products = nested.prefix_sums(
+      queries.astype(kind_) * keys.astype(kind_), dims
+    )
+    own = products * left * right
+    own = own if bias is None else own + bias[:, None]
+    # The barrier keeps one rounding of it: hits compare it with itself.
+    start = jax.lax.optimization_barrier(jax.lax.stop_gradient(own))
     pairs = fused_pairs.Pairs(
-      queries, keys, left, right, bias,
-      None if ids is None else ids[:b], ids, jnp.zeros((), jnp.int32),
+      queries, keys, left, right, bias, ids, ids, start,
+      jnp.zeros((), jnp.int32),
     )  # fmt: skip
-    if form == 'blocks':
-      sums = block_sums(kind, pairs, dims, both)
-    else:
-      extra = jnp.zeros((len(dims), len(keys) - b), coefficient.dtype)
-      columns = jnp.concatenate([coefficient, extra], axis=1) * both
-      total, sums = fused_pairs.total(
-        pairs, coefficient, columns, dims, kind,
-        both=both, form=form, mesh=mesh, tile=tile,
-      )  # fmt: skip
-      rows, columns, rival = sums
-      return total, own, rows, columns[:, :b], rival
-  rows, columns, rival = sums
-  columns = columns[:, :b] if both else jnp.zeros_like(rows)
-  return jnp.sum(coefficient * (rows + columns)), own, rows, columns, rival
-
-
-def own_logits(queries, own, dims):
-  """[g b] products of each query with its own key."""
-  kind = jnp.result_type(jnp.float32, queries, own)
-  products = queries.astype(kind) * own.astype(kind)
-  parts = [jnp.sum(products[:, s], axis=1) for s in nested.blocks(dims)]
-  return jnp.cumsum(jnp.stack(parts), axis=0)
-
-
-def define(kind, queries, keys, dims, scale, bias, ids, both):
-  """(own logits, sums) from normalised copies that are 0 beyond the prefix."""
-  cut = [nested.prefixes(x, dims) for x in (queries, keys)]
-  unit = [nested.normalise_prefix(x, x.shape[-1]) for x in cut]
-  logits = jax.vmap(lambda q, k: q @ k.T)(*unit) * scale[:, None, None]
+    if negatives is not None:
+      factor = 1 / nested.prefix_norms(negatives, dims)
+      extra = fused_pairs.Extra(negatives, factor, negative_ids)
+    total, (rows, columns, top) = fused_pairs.total(
+      pairs, None if negatives is None else extra, coefficient, dims, kind,
+      both=both, form=form, mesh=mesh, tile=tile,
+    )  # fmt: skip
+    return total, own, rows, columns[:, :b], own >= top
+  if negatives is not None:
+    keys = jnp.concatenate([keys, negatives])
+    ids = None if ids is None else jnp.concatenate([ids, negative_ids])
+  make = vmapped_cosines if form == 'vmap' else block_cosines
+  logits = make(queries, keys, dims) * scale[:, None, None]
   if bias is not None:
     logits = logits + bias[:, None, None]
   own = jnp.diagonal(logits, axis1=1, axis2=2)
-  return own, reduce(kind, logits, ids, both)
+  rows, columns, top = reduce(kind, logits, ids)
+  columns = columns if both else jnp.zeros_like(rows)
+  total = jnp.sum(coefficient * (rows + columns))
+  return total, own, rows, columns, own >= top
 
 
-def block_sums(kind, pairs, dims, both):
-  wide = jnp.result_type(jnp.float32, pairs.queries, pairs.keys)
-  logits = nested.prefix_products(
-    pairs.queries.astype(wide), pairs.keys.astype(wide).T, dims
+def vmapped_cosines(queries, keys, dims):
+  """[g b r] from normalised copies that are 0 beyond the prefix."""
+  cut = [nested.prefixes(x, dims) for x in (queries, keys)]
+  unit = [nested.normalise_prefix(x, x.shape[-1]) for x in cut]
+  return jax.vmap(lambda q, k: q @ k.T)(*unit)
+
+
+def block_cosines(queries, keys, dims):
+  wide = jnp.result_type(jnp.float32, queries, keys)
+  products = nested.prefix_products(
+    queries.astype(wide), keys.astype(wide).T, dims
   )
-  logits = logits * pairs.left[:, :, None] * pairs.right[:, None, :]
-  if pairs.bias is not None:
-    logits = logits + pairs.bias[:, None, None]
-  return reduce(kind, logits, pairs.key_ids, both)
+  lengths = [nested.prefix_norms(x, dims) for x in (queries, keys)]
+  return products / lengths[0][:, :, None] / lengths[1][:, None, :]
 
 
-def reduce(kind, logits, ids, both):
-  """(row sums, column sums, rivals) of whole logits [g b r]."""
+def reduce(kind, logits, ids):
+  """(row sums, column sums, tops) of whole logits [g b r]."""
   b, r = logits.shape[1:]
-  own = jnp.eye(b, r, dtype=bool)
   if ids is not None:
-    same = (ids[:b, None] == ids[None]) & ~own
+    same = (ids[:b, None] == ids[None]) & ~jnp.eye(b, r, dtype=bool)
     logits = jnp.where(same, -jnp.inf, logits)
-  rival = jnp.max(jnp.where(own, -jnp.inf, logits), axis=2)
+  top = jnp.max(logits, axis=2)
   if kind == 'softplus':
-    return jnp.sum(jax.nn.softplus(logits), axis=2), None, rival
-  columns = jax.nn.logsumexp(logits[:, :, :b], axis=1) if both else None
-  return jax.nn.logsumexp(logits, axis=2), columns, rival
+    return jnp.sum(jax.nn.softplus(logits), axis=2), None, top
+  columns = jax.nn.logsumexp(logits[:, :, :b], axis=1)
+  return jax.nn.logsumexp(logits, axis=2), columns, top
