@@ -4,7 +4,7 @@ Written as its own derivative rule around `shard_map`, so that what crosses
 devices stands here: rows lie over `data` and `fsdp`, classes over `tensor`.
 With b, d, v of one device:
 
-  statistics   tensor       (2 + t) G b numbers: maximum, sum, picked logits
+  statistics   tensor       (3 + t) G b numbers: maxima, sum, picked logits
   gradients    tensor       b d: the embedding's, as in the plain loss
                data, fsdp   d v: the kernel's, as in the plain loss
 """
@@ -232,7 +232,10 @@ def kernel_statistics(kernels, problem, dims, smoothing, axis):
   )
   mean = found.mean if smoothing else None
   sums = jnp.exp(found.lse - found.top)
-  return softmax_tiles.joined(found.top, sums, found.picked, mean, axis)
+  # Their top is over all classes, and equals the label's where that is it.
+  return softmax_tiles.joined(
+    found.top, found.top, sums, found.picked, mean, axis
+  )
 
 
 def kernel_gradients(

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from mrl_jax import nested
-from mrl_jax.kernels.softmax_tiles import product, scan_rows, wide
+from mrl_jax.kernels.softmax_tiles import grown, product, scan_rows, wide
 from mrl_jax.shapes import Array, Float, Int
 
 
@@ -50,16 +50,16 @@ class Pairs(NamedTuple):
 
 
 class Sums(NamedTuple):
-  """Over each row's keys and each column's queries; and the best key.
+  """Over each row's keys and each column's queries; and the best other key.
 
   Attributes:
     rows, columns: log sum exp, or sum softplus; columns 0 unless asked for.
-    top: the largest logit of a row; equal to `own` where that is the largest.
+    rival: the largest logit of a row but for its own key's.
   """
 
   rows: Float[Array, 'g b']
   columns: Float[Array, 'g r']
-  top: Float[Array, 'g b']
+  rival: Float[Array, 'g b']
 
 
 class Gradients(NamedTuple):
@@ -147,17 +147,6 @@ def over_keys(add, carry, total: int, size: int):
   return add(carry, count * size, rest) if rest else carry
 
 
-def grown(top, total, logits, rival, axis: int):
-  """A running (maximum, sum of exp(logit - maximum)) with more logits.
-
-  A maximum of -inf stands for nothing seen and leaves sums at 0.
-  """
-  new = jnp.maximum(top, rival)
-  safe = jnp.where(jnp.isneginf(new), 0, new)
-  seen = jnp.sum(jnp.exp(logits - jnp.expand_dims(safe, axis)), axis=axis)
-  return new, total * jnp.exp(top - safe) + seen
-
-
 def sums(
   pairs: Pairs,
   dims: Sequence[int],
@@ -183,16 +172,17 @@ def sums(
     b = len(some.queries)
 
     def add(carry, first, size):
-      tops, totals, column_top, column_total = carry
+      rivals, totals, column_top, column_total = carry
       tile = make_tile(pairs, some, first, size, dims)
       made = []
       for i, logit in enumerate(tile.logits):
         others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
         if kind == 'softmax':
-          made.append(grown(tops[i], totals[i], logit, others, axis=1))
+          start = some.own[:, i]
+          made.append(grown(start, rivals[i], totals[i], logit, others))
         else:
           total = totals[i] + jnp.sum(softplus(logit), axis=1)
-          made.append((jnp.maximum(tops[i], others), total))
+          made.append((jnp.maximum(rivals[i], others), total))
         if both:
           where = (i, first)
           old = [
@@ -200,34 +190,33 @@ def sums(
             for x in (column_top, column_total)
           ]
           real = jnp.where(some.index[:, None] > 0, logit, -jnp.inf)
-          new = grown(*old, real, jnp.max(real, axis=0), axis=0)
+          highest = jnp.max(real, axis=0)
+          new = grown(-jnp.inf, *old, real, highest, axis=0)
           column_top, column_total = (
             jax.lax.dynamic_update_slice(x, y[None], where)
             for x, y in zip((column_top, column_total), new)
           )
       return *zip(*made), column_top, column_total
 
-    # The own key's logit starts the maximum and is left out of it later: a
-    # row is right if it ends where it started.
-    start = tuple(some.own.T), tuple(zeros((g, b))), *columns_carry
-    tops, totals, *columns_carry = over_keys(add, start, r, columns)
-    made = jnp.stack(tops, axis=1), jnp.stack(totals, axis=1)
+    start = tuple(lowest((g, b))), tuple(zeros((g, b))), *columns_carry
+    rivals, totals, *columns_carry = over_keys(add, start, r, columns)
+    made = jnp.stack(rivals, axis=1), jnp.stack(totals, axis=1)
     return tuple(columns_carry), made
 
   empty = (lowest((g, r)), zeros((g, r))) if both else (lowest((1, 1)),) * 2
   (column_top, column_total), made = scan_rows(
     some_rows, empty, rows_of(pairs), rows
   )
-  top, total = (x.T for x in made)
+  rival, total = (x.T for x in made)
   if kind == 'softmax':
-    total = top + jnp.log(total)
+    total = jnp.maximum(rival, pairs.own) + jnp.log(total)
   if not both:
-    return Sums(total, zeros((g, r)), top)
+    return Sums(total, zeros((g, r)), rival)
   if axis:
     every = jax.lax.pmax(column_top, axis)
     column_total = column_total * jnp.exp(column_top - every)
     column_top, column_total = every, jax.lax.psum(column_total, axis)
-  return Sums(total, column_top + jnp.log(column_total), top)
+  return Sums(total, column_top + jnp.log(column_total), rival)
 
 
 def gradients(
@@ -324,23 +313,23 @@ def together(
         total = jax.nn.logsumexp(logit, axis=1)
         p = jnp.exp(logit - total[:, None])
       back.append(p * weights[:, i, None])
-      found.append((total, jnp.maximum(some.own[:, i], others)))
-    total, top = (jnp.stack(x, axis=1) for x in zip(*found))
+      found.append((total, others))
+    total, rival = (jnp.stack(x, axis=1) for x in zip(*found))
     made = walk_down(tile, back, pairs.bias)
     own = [jnp.zeros_like(x) for x in made['queries']], jnp.zeros_like(total)
     (queries, left), carry = accumulate((own, carry), made, dims, 0)
-    return carry, (jnp.concatenate(queries, axis=1), left, total, top)
+    return carry, (jnp.concatenate(queries, axis=1), left, total, rival)
 
   shared = (
     jnp.zeros(pairs.keys.shape[::-1], kind_),
     jnp.zeros((g, r), kind_),
     jnp.zeros((g,), kind_),
   )
-  (keys, right, bias), (queries, left, total, top) = scan_rows(
+  (keys, right, bias), (queries, left, total, rival) = scan_rows(
     some_rows, shared, (rows_of(pairs), row_weights.T), rows
   )
   bias = None if pairs.bias is None else bias
-  sums = Sums(total.T, jnp.zeros((g, r), kind_), top.T)
+  sums = Sums(total.T, jnp.zeros((g, r), kind_), rival.T)
   return sums, Gradients(queries, keys.T, left.T, right, bias)
 
 

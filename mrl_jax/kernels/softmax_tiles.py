@@ -130,8 +130,8 @@ def statistics(
   """Statistics of every row, `rows` x `classes` logits at a time.
 
   The maximum is a running one, so logits of any finite size are safe. With
-  `axis`, the classes are split over that mesh axis: per row and prefix one
-  number is maximised over it and 1 + t (2 + t if `smoothed`) are summed.
+  `axis`, the classes are split over that mesh axis: per row and prefix two
+  numbers are maximised over it and 1 + t (2 + t if `smoothed`) summed.
   """
   picked = picked_logits(problem, dims)
   mean = None
@@ -144,14 +144,21 @@ def statistics(
   def some_rows(part):
     return running(problem, dims, *part, classes)
 
-  top, total = over_rows(some_rows, parts, rows)
-  return joined(top.T, total.T, picked, mean, axis)
+  rival, total = over_rows(some_rows, parts, rows)
+  return joined(rival.T, start, total.T, picked, mean, axis)
 
 
-def joined(top, total, picked, mean, axis: str | None) -> Statistics:
-  """Statistics from the sums of exp(logit - top), over all shards of `axis`."""
+def joined(rival, own, total, picked, mean, axis: str | None) -> Statistics:
+  """Statistics from sums of exp(logit - max(rival, own)), over all shards.
+
+  `own` is the label's logit, -inf where it is another shard's; `rival` the
+  largest of the others. They are kept apart because a logit that is made
+  twice may be rounded twice: compared with itself it could lose.
+  """
+  top = jnp.maximum(rival, own)
   if axis is not None:
-    every = jax.lax.pmax(top, axis)
+    rival, own = jax.lax.pmax((rival, own), axis)
+    every = jnp.maximum(rival, own)
     total = total * jnp.exp(top - every)
     top = every
     if mean is None:
@@ -161,7 +168,7 @@ def joined(top, total, picked, mean, axis: str | None) -> Statistics:
       total, picked, mean = jax.lax.psum((total, picked, mean), axis)
   lse = top + jnp.log(total)
   mean = jnp.zeros_like(lse) if mean is None else mean
-  return Statistics(lse, picked, mean, top)
+  return Statistics(lse, picked, mean, rival)
 
 
 def in_classes(labels: Array, classes: int) -> Array:
@@ -169,28 +176,40 @@ def in_classes(labels: Array, classes: int) -> Array:
 
 
 def running(problem, dims, z, label, start, classes):
-  """([b g] maximum, [b g] sum of exp(logit - maximum)) over class tiles."""
+  """([b g] rival, [b g] sum of exp(logit - maximum)) over class tiles.
+
+  The maximum is that of the rival, the largest logit but for the label's, and
+  of `start`, the label's own.
+  """
   left = [z[:, s] for s in nested.blocks(dims)]
 
   def add(carry, right, bias, first):
-    tops, totals = carry
+    rivals, totals = carry
     size = bias.shape[1]
-    # The label's own logit is in the starting maximum: gathered there and
-    # left out here, it equals itself, and a row is right if none is larger.
     mine = (label - first)[:, None] == jnp.arange(size)
     _, logits = prefix_logits(left, right, bias, problem.scale)
-    new_tops, new_totals = [], []
-    for top, total, tile in zip(tops, totals, logits):
-      rivals = jnp.max(jnp.where(mine, -jnp.inf, tile), axis=1)
-      new = jnp.maximum(top, rivals)
-      seen = jnp.sum(jnp.exp(tile - new[:, None]), axis=1)
-      new_totals.append(total * jnp.exp(top - new) + seen)
-      new_tops.append(new)
-    return tuple(new_tops), tuple(new_totals)
+    made = []
+    for own, rival, total, tile in zip(start.T, rivals, totals, logits):
+      others = jnp.max(jnp.where(mine, -jnp.inf, tile), axis=1)
+      made.append(grown(own, rival, total, tile, others))
+    return tuple(zip(*made))
 
-  carry = tuple(start.T), tuple(jnp.zeros_like(start.T))
-  tops, totals = over_classes(add, carry, problem, dims, classes)
-  return jnp.stack(tops, axis=1), jnp.stack(totals, axis=1)
+  nothing = jnp.full_like(start.T, -jnp.inf), jnp.zeros_like(start.T)
+  carry = tuple(tuple(x) for x in nothing)
+  rivals, totals = over_classes(add, carry, problem, dims, classes)
+  return jnp.stack(rivals, axis=1), jnp.stack(totals, axis=1)
+
+
+def grown(own, rival, total, logits, others, axis: int = 1):
+  """(rival, sum of exp(logit - max(rival, own))) with more logits.
+
+  The sum is over `axis`; a maximum of -inf leaves it at 0.
+  """
+  new = jnp.maximum(rival, others)
+  top = jnp.maximum(own, new)
+  safe = jnp.where(jnp.isneginf(top), 0, top)
+  seen = jnp.sum(jnp.exp(logits - jnp.expand_dims(safe, axis)), axis=axis)
+  return new, total * jnp.exp(jnp.maximum(own, rival) - safe) + seen
 
 
 def gradients(
@@ -267,8 +286,11 @@ def kept(
     mean = None
     if smoothing:
       mean = jnp.stack([jnp.mean(x, axis=1) for x in logits])
-    found = joined(jnp.stack(tops), totals, picked, mean, axis)
-    share = jnp.exp(jnp.stack(tops) - found.lse)
+    mine = labels[:, :1] == jnp.arange(kernel.shape[1])
+    rivals = [jnp.max(jnp.where(mine, -jnp.inf, x), axis=1) for x in logits]
+    tops = jnp.stack(tops)
+    found = joined(jnp.stack(rivals), tops, totals, picked, mean, axis)
+    share = jnp.exp(tops - found.lse)
     back = [x * share[g, :, None] for g, x in enumerate(exps)]
     made = walk_down(
       left, right, products, back, labels, shares, coefficient, scale,

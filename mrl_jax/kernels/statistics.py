@@ -23,7 +23,7 @@ class Statistics(NamedTuple):
   lse: Float[Array, 'g b']  # log sum_v exp L
   picked: Float[Array, 'g b t']  # L at the labels, 0 where a label is outside
   mean: Float[Array, 'g b']  # sum_v L / v
-  top: Float[Array, 'g b']  # max_v L
+  top: Float[Array, 'g b']  # max_v L, or only over v that are not the label
 
 
 def product_dtype(

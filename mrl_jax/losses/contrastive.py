@@ -73,13 +73,13 @@ def info_nce(
     'softmax', queries, keys, extra, coefficient, dims, scale, None, ids,
     symmetric, form, mesh, tile,
   )  # fmt: skip
-  total, own, rows, columns, top = found
+  total, own, rows, columns, hits = found
   losses = rows - own
   if symmetric:
     losses = (losses + columns - own) / 2
   share = 2 if symmetric else 1
   total = total - share * jnp.sum(coefficient * own)
-  return finish(total, losses, own, top)
+  return nested.Loss(total, jax.lax.stop_gradient(losses), hits)
 
 
 def sigmoid(
@@ -108,18 +108,13 @@ def sigmoid(
   weights = jnp.asarray(weights, jnp.float32)
   coefficient = jax.lax.stop_gradient(weights[:, None] * row_weights)
   bias = jnp.broadcast_to(bias, (len(dims),))
-  total, own, rows, _, top = compare(
+  total, own, rows, _, hits = compare(
     'softplus', queries, keys, extra, coefficient, dims, scale, bias, ids,
     False, form, mesh, tile,
   )  # fmt: skip
   # softplus(-x) = softplus(x) - x turns the own key's term around.
   total = total - jnp.sum(coefficient * own)
-  return finish(total, rows - own, own, top)
-
-
-def finish(total, losses, own, top) -> nested.Loss:
-  losses, own, top = jax.lax.stop_gradient((losses, own, top))
-  return nested.Loss(total, losses, own >= top)
+  return nested.Loss(total, jax.lax.stop_gradient(rows - own), hits)
 
 
 def check(queries, keys, negatives, ids, negative_ids):
@@ -151,7 +146,7 @@ def compare(
   kind, queries, keys, extra, coefficient, dims, scale, bias, ids, both, form,
   mesh, tile,
 ):  # fmt: skip
-  """(sum(coefficient * sums), own logits, row sums, column sums, tops).
+  """(sum(coefficient * sums), own logits, row sums, column sums, hits).
 
   The sums are log sum exp ('softmax') or sum softplus; [g b] each.
   """
@@ -167,8 +162,7 @@ def compare(
     )
     own = products * left * right
     own = own if bias is None else own + bias[:, None]
-    # The barrier keeps one rounding of it: hits compare it with itself.
-    start = jax.lax.optimization_barrier(jax.lax.stop_gradient(own))
+    start = jax.lax.stop_gradient(own)
     pairs = fused_pairs.Pairs(
       queries, keys, left, right, bias, ids, ids, start,
       jnp.zeros((), jnp.int32),
@@ -176,11 +170,11 @@ def compare(
     if negatives is not None:
       factor = 1 / nested.prefix_norms(negatives, dims)
       extra = fused_pairs.Extra(negatives, factor, negative_ids)
-    total, (rows, columns, top) = fused_pairs.total(
+    total, (rows, columns, rival) = fused_pairs.total(
       pairs, None if negatives is None else extra, coefficient, dims, kind,
       both=both, form=form, mesh=mesh, tile=tile,
     )  # fmt: skip
-    return total, own, rows, columns[:, :b], own >= top
+    return total, own, rows, columns[:, :b], start >= rival
   if negatives is not None:
     keys = jnp.concatenate([keys, negatives])
     ids = None if ids is None else jnp.concatenate([ids, negative_ids])
@@ -189,10 +183,10 @@ def compare(
   if bias is not None:
     logits = logits + bias[:, None, None]
   own = jnp.diagonal(logits, axis1=1, axis2=2)
-  rows, columns, top = reduce(kind, logits, ids)
+  rows, columns, rival = reduce(kind, logits, ids)
   columns = columns if both else jnp.zeros_like(rows)
   total = jnp.sum(coefficient * (rows + columns))
-  return total, own, rows, columns, own >= top
+  return total, own, rows, columns, own >= rival
 
 
 def vmapped_cosines(queries, keys, dims):
@@ -212,13 +206,14 @@ def block_cosines(queries, keys, dims):
 
 
 def reduce(kind, logits, ids):
-  """(row sums, column sums, tops) of whole logits [g b r]."""
+  """(row sums, column sums, best others) of whole logits [g b r]."""
   b, r = logits.shape[1:]
+  own = jnp.eye(b, r, dtype=bool)
   if ids is not None:
-    same = (ids[:b, None] == ids[None]) & ~jnp.eye(b, r, dtype=bool)
+    same = (ids[:b, None] == ids[None]) & ~own
     logits = jnp.where(same, -jnp.inf, logits)
-  top = jnp.max(logits, axis=2)
+  rival = jnp.max(jnp.where(own, -jnp.inf, logits), axis=2)
   if kind == 'softplus':
-    return jnp.sum(jax.nn.softplus(logits), axis=2), None, top
+    return jnp.sum(jax.nn.softplus(logits), axis=2), None, rival
   columns = jax.nn.logsumexp(logits[:, :, :b], axis=1)
-  return jax.nn.logsumexp(logits, axis=2), columns, top
+  return jax.nn.logsumexp(logits, axis=2), columns, rival
