@@ -289,7 +289,12 @@ def kept(
     mine = labels[:, :1] == jnp.arange(kernel.shape[1])
     rivals = [jnp.max(jnp.where(mine, -jnp.inf, x), axis=1) for x in logits]
     tops = jnp.stack(tops)
-    found = joined(jnp.stack(rivals), tops, totals, picked, mean, axis)
+    # Without need of hits, the rivals are never made: the sums use the tops.
+    found = joined(tops, tops, totals, picked, mean, axis)
+    rivals = jnp.stack(rivals)
+    found = found._replace(
+      top=rivals if axis is None else jax.lax.pmax(rivals, axis)
+    )
     share = jnp.exp(tops - found.lse)
     back = [x * share[g, :, None] for g, x in enumerate(exps)]
     made = walk_down(

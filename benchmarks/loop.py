@@ -1,6 +1,6 @@
 """The training loop against a bare jitted loop over the same step.
 
-  python benchmarks/step.py --config=configs/vit_mrl.py:fashion_mnist
+  python benchmarks/loop.py --config=configs/vit_mrl.py:fashion_mnist
 
 Both run in one process, in turn, order shuffled every round. The bare loop
 calls the compiled step on batches that already lie on the device; the training
@@ -22,27 +22,13 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import measure  # noqa: E402
+
 from mrl_jax import build, loop  # noqa: E402
 from mrl_jax import config as configs  # noqa: E402
-
-MOVED = 0.10
-
-
-def control() -> float:
-  """Seconds of a fixed matrix product, the best of five."""
-  x = jnp.ones((1024, 1024))
-  product = jax.jit(lambda x: x @ x)
-  jax.block_until_ready(product(x))
-  seconds = []
-  for _ in range(5):
-    started = time.perf_counter()
-    jax.block_until_ready(product(x))
-    seconds.append(time.perf_counter() - started)
-  return min(seconds)
 
 
 def bare(run, steps: int, warm: int) -> float:
@@ -79,16 +65,16 @@ def whole(run, log_every: int) -> tuple[float, float]:
   return speed / run.feed.batch_size, waiting
 
 
-def measure(run, steps: int, log_every: int) -> dict | None:
+def one_round(run, steps: int, log_every: int) -> dict | None:
   """One round, None if the machine moved under it."""
-  before = control()
+  before = measure.control()
   found = {}
   for name in random.sample(['bare', 'whole'], 2):
     if name == 'bare':
       found['bare'] = bare(run, steps, warm=3)
     else:
       found['loop'], found['waiting'] = whole(run, log_every)
-  moved = abs(control() / before - 1)
+  moved = abs(measure.control() / before - 1)
   found |= {'ratio': found['loop'] / found['bare'], 'control_moved': moved}
   return found
 
@@ -114,8 +100,8 @@ def main() -> None:
   run = build.run(config, 'unused')
   rounds = []
   for index in range(options.rounds):
-    found = measure(run, options.steps, log_every)
-    kept = found['control_moved'] <= MOVED
+    found = one_round(run, options.steps, log_every)
+    kept = found['control_moved'] <= measure.MOVED
     print(
       f'round {index + 1}: bare {found["bare"]:.2f}, loop {found["loop"]:.2f} '
       f'steps/s, ratio {found["ratio"]:.3f}, waiting {found["waiting"]:.1%}'
