@@ -199,7 +199,7 @@ def torch_peers(kind, dims, single, given) -> dict:
 
   def tensor(x):
     x = torch.from_numpy(np.array(x))
-    return x.requires_grad_(x.is_floating_point())
+    return x.requires_grad_() if x.is_floating_point() else x.long()
 
   leaves = jax.tree.map(tensor, given)
   wanted = [x for x in jax.tree.leaves(leaves) if x.requires_grad]

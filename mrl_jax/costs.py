@@ -38,7 +38,8 @@ def matmul_flops(jaxpr, loops: bool = True) -> float:
   """Operations of all matmuls and convolutions, of all chips together.
 
   A scan's body counts once per iteration, or once with `loops=False`, as
-  XLA's cost analysis has it. Loops of unknown length count once.
+  XLA's cost analysis has it. Loops of unknown length count once. What
+  `shard_map` runs counts once per device of its mesh.
   """
   total = 0.0
   for equation in jaxpr.eqns:
@@ -53,9 +54,11 @@ def matmul_flops(jaxpr, loops: bool = True) -> float:
       out_features = parameters['dimension_numbers'].rhs_spec[0]
       depth = kernel.size // kernel.shape[out_features]
       total += 2 * equation.outvars[0].aval.size * depth
-    length = parameters.get('length', 1) if loops else 1
+    times = parameters.get('length', 1) if loops else 1
+    if equation.primitive.name == 'shard_map':
+      times *= parameters['mesh'].size
     for inner in inner_jaxprs(parameters):
-      total += length * matmul_flops(inner, loops)
+      total += times * matmul_flops(inner, loops)
   return total
 
 
