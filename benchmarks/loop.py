@@ -11,6 +11,7 @@ is the control: a round in which it moved by more than 10% does not count.
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -49,8 +50,6 @@ def bare(run, steps: int, warm: int) -> float:
 def whole(run, log_every: int) -> tuple[float, float]:
   """(steps per second, share of time waiting for data) of loop.train."""
   with tempfile.TemporaryDirectory() as folder:
-    import dataclasses
-
     run = dataclasses.replace(run, workdir=Path(folder), evaluators={})
     with contextlib.redirect_stdout(io.StringIO()):
       assert loop.train(run) == loop.DONE

@@ -39,7 +39,7 @@ SHAPES = {
   ),
   'tied softmax, d768 C21841 B512': (
     'tied', 768, 8, 512, 21841,
-    {'blocks': None, 'rows': (128, 0), 'columns': None,
+    {'blocks': None, 'rows': (128, 512), 'columns': None,
      'columns, small tiles': (256, 256)},
   ),
   'separate heads, d768 C21841 B512': (
@@ -53,7 +53,7 @@ SHAPES = {
   ),
   'sigmoid, d512 B2048': (
     'sigmoid', 512, 7, 2048, 0,
-    {'blocks': None, 'rows': (256, 0), 'columns': None},
+    {'blocks': None, 'rows': (256, 256), 'columns': None},
   ),
   'tied softmax, d256 C1000000 B128': (
     'tied', 256, 6, 128, 1_000_000, {'columns': None},
@@ -235,7 +235,7 @@ def sentence_transformers_peer(dims, leaves) -> dict:
   try:
     import sentence_transformers
     import torch
-    from sentence_transformers import losses
+    from sentence_transformers.sentence_transformer import losses
   except ImportError:
     print('sentence-transformers is not installed', file=sys.stderr)
     return {}
@@ -247,7 +247,12 @@ def sentence_transformers_peer(dims, leaves) -> dict:
   model = sentence_transformers.SentenceTransformer(
     modules=[Given()], device='cpu'
   )
-  inner = losses.MultipleNegativesSymmetricRankingLoss(model, scale=20.0)
+  inner = losses.MultipleNegativesRankingLoss(
+    model,
+    scale=20.0,
+    directions=('query_to_doc', 'doc_to_query'),
+    partition_mode='per_direction',
+  )
   loss = losses.MatryoshkaLoss(model, inner, list(reversed(dims)))
   queries, keys = leaves[:2]
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import measure  # noqa: E402
 
-from mrl_jax import build, costs  # noqa: E402
+from mrl_jax import build, costs, plan  # noqa: E402
 from mrl_jax import config as configs  # noqa: E402
 from mrl_jax.data import feed  # noqa: E402
 
@@ -34,7 +34,7 @@ HEADS = ('ff', 'mrl', 'mrl_e')
 
 def prepared(config: ConfigDict, head: str):
   """(run one step, its costs)."""
-  config = ConfigDict(config)
+  config = plan.fixed_feature(config) if head == 'ff' else ConfigDict(config)
   config.head = ConfigDict({'name': head})
   facts = build.source_facts(config)
   learner = build.learner(config, build.check(config), facts, 1_000_000)

@@ -23,6 +23,7 @@ from mrl_jax.errors import UsageError
 # Keys that may differ when a run resumes: they do not change what is learned.
 FREE = (
   'mesh',
+  'task.form',
   'eval',
   'checkpoint',
   'train.log_every',

@@ -17,6 +17,10 @@ COLLECTIVES = (
 )
 
 
+# A message among groups of one device.
+ALONE = r'replica_groups=(\{\{\d+\}|\[\d+,1\]<=)'
+
+
 def roofline(
   flops: float, traffic: float, peak: float, bandwidth: float
 ) -> dict[str, float | str]:
@@ -75,13 +79,15 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
 
   Bytes are those of the results on one chip, all parts of a combined one
   together. An asynchronous one counts at its end; the pieces into which the
-  compiler cuts one to hide it behind arithmetic share a channel and count
-  once. TPUs scatter inside a computation called all-reduce-scatter: that is a
+  compiler cuts one to hide it behind arithmetic stand in fusions, share a
+  channel and a shape and count once. Groups of one device exchange nothing.
+  TPUs scatter inside a computation called all-reduce-scatter: that is a
   reduce-scatter. `repeats` is the length of the step's own loop (gradient
   accumulation), whose body appears once.
   """
   parts = computations(hlo)
   repeated = loop_body(parts)
+  fused = set(re.findall(r' fusion\(.*?calls=%?([\w.\-]+)', hlo))
   found = {}
   for name, lines in parts.items():
     scatters = name.startswith('all-reduce-scatter')
@@ -90,19 +96,22 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
         rf'\s*(?:ROOT )?%?(\S+) = (.*?) ({"|".join(COLLECTIVES)})(-done)?\(',
         line,
       )
-      if not match:
+      if not match or re.search(ALONE, line):
         continue
       instruction, result, kind, _ = match.groups()
       if scatters and kind == 'all-reduce':
         kind, result = 'reduce-scatter', lines[0].rpartition('->')[2]
+      key = kind, instruction
       channel = re.search(r'channel_id=(\d+)', line)
-      key = kind, channel[1] if channel else instruction
+      if channel and name in fused:
+        # All messages of a shard_map share one channel: the shape tells.
+        key = kind, channel[1], re.sub(r'\{.*?\}', '', result)
       times = repeats if name in repeated else 1
       found.setdefault(key, (times, times * shape_bytes(result)))
   return {
     kind: {
-      'count': sum(n for (k, _), (n, _) in found.items() if k == kind),
-      'bytes': sum(size for (k, _), (_, size) in found.items() if k == kind),
+      'count': sum(n for (k, *_), (n, _) in found.items() if k == kind),
+      'bytes': sum(size for (k, *_), (_, size) in found.items() if k == kind),
     }
     for kind in COLLECTIVES
   }

@@ -29,7 +29,7 @@ class Loss(NamedTuple):
       differentiated. Row weights are given beforehand, since some forms make
       the gradients in the forward pass.
     losses: of each prefix and row, in nats, without gradients.
-    hits: whether nothing scores above what the row should find.
+    hits: whether what the row should find scores above all else.
   """
 
   total: Float[Array, '']

@@ -11,7 +11,7 @@ from mrl_jax import costs, nested, sharding
 from mrl_jax.encoders import vit
 from mrl_jax.losses import contrastive, micro_batch
 
-B, D = 24, 32
+B, D = 23, 32
 DIMS = (4, 8, 16, 32)
 WEIGHTS = (2.0, 1.0, 0.5, 1.0)
 TILES = [(7, 11), (512, 512)]
@@ -115,7 +115,7 @@ def test_forms_equal_the_definition_in_float64(kind, plain):
 @pytest.mark.parametrize('kind', KINDS)
 def test_eight_devices_equal_one(kind):
   with jax.enable_x64(True):
-    args = problem()
+    args = problem(b=24)
     expected = run(kind, args, 'vmap')
     for sizes in ((8, 1, 1), (2, 2, 2)):
       mesh = sharding.make_mesh(*sizes)
@@ -147,6 +147,35 @@ def test_zero_vectors_one_row_and_scale_1000_are_finite(kind, form):
   # Cosines of -1 against ones near 0: the loss is about 1000, not infinite.
   (_, found), _ = run(kind, cases['scale 1000'], form)
   assert float(found.losses[-1].min()) > 900
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_cotangents_scales_and_empty_rows_of_any_kind(kind):
+  """Minus the loss, a scale of 0, a scale of 100 with rows that fill up."""
+  with jax.enable_x64(True):
+    queries, keys, scale, bias, _, rows = problem(0, False)
+    scale = scale * np.asarray([1, 0, 1, -1])
+    opposite = queries, -queries, np.full(4, 100.0), bias, None, rows
+    for args in ((queries, keys, scale, bias, None, rows), opposite):
+
+      def minus(form, tile, args=args):
+        def total(queries, keys, scale, bias):
+          common = dict(scale=scale, form=form, tile=tile)
+          given = queries, keys, WEIGHTS, rows, DIMS
+          if kind == 'sigmoid':
+            return -contrastive.sigmoid(*given, bias=bias, **common).total
+          return -contrastive.info_nce(
+            *given, symmetric=kind == 'symmetric', **common
+          ).total
+
+        return jax.value_and_grad(total, (0, 1, 2, 3))(*args[:4])
+
+      expected = minus('blocks', None)
+      forms = ['columns'] if kind == 'symmetric' else ['rows', 'columns']
+      for form in forms:
+        chex.assert_trees_all_close(
+          minus(form, (5, 7)), expected, rtol=1e-9, atol=1e-9
+        )
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -212,12 +241,12 @@ def test_a_form_that_cannot_serve_names_one_that_can():
     run('sigmoid', args, 'fast')
   mesh = sharding.make_mesh(8, 1, 1)
   with pytest.raises(ValueError, match='23 queries do not divide'):
-    run('one way', problem(b=23), 'columns', mesh)
+    run('one way', problem(), 'columns', mesh)
   with pytest.raises(ValueError, match='5 negatives do not divide'):
-    run('one way', problem(extra=5), 'columns', mesh)
+    run('one way', problem(extra=5, b=24), 'columns', mesh)
   with pytest.raises(ValueError, match='give ids of keys and of negatives'):
     run('one way', (*args[:4], args[4][:B], args[5]), 'vmap')
-  with pytest.raises(ValueError, match='3 keys for 24 queries'):
+  with pytest.raises(ValueError, match='3 keys for 23 queries'):
     run('one way', (args[0], args[1][:3], *args[2:]), 'vmap')
 
 

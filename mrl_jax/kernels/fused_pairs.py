@@ -120,10 +120,8 @@ def backward(options, kept, cotangents):
   whole, pairs, extra, weights, found, made = kept
   change = cotangents[0]
   if made is None:
-    made = spread(options, whole, 'gradients', found, weights * change)
-  else:
-    made = jax.tree.map(lambda x: x * change, made)
-  made, others = made
+    made = spread(options, whole, 'gradients', found, weights)
+  made, others = jax.tree.map(lambda x: x * change, made)
   own = Pairs(*like(made, pairs), *[None] * 4)
   rest = None
   if extra is not None:
@@ -164,10 +162,10 @@ def spread(options: Options, pairs: Pairs, what, found=None, weights=None):
     return local(options, what, (), pairs, found, weights)
   axes, P = mesh.axis_names, PartitionSpec
   row, prefix_row = P(axes), P(None, axes)
-  arrays = Pairs(row, P(), prefix_row, P(), P(), row, P(), prefix_row, P())
+  arrays = Pairs(row, P(), prefix_row, P(), P(), P(), row, P(), prefix_row, P())
   arrays = Pairs(*(None if x is None else s for x, s in zip(pairs, arrays)))
   sums = pair_tiles.Sums(prefix_row, P(), prefix_row)
-  own = pair_tiles.Gradients(row, row, prefix_row, prefix_row, P())
+  own = pair_tiles.Gradients(row, row, prefix_row, prefix_row, P(), P())
   if pairs.bias is None:
     own = own._replace(bias=None)
   more = len(pairs.keys) > len(pairs.queries)
@@ -221,7 +219,7 @@ def parted(made, b: int, axes):
   """(gradients, those of extra keys and factors), summed over devices."""
   keys = made.keys[:b], made.keys[b:]
   right = made.right[:, :b], made.right[:, b:]
-  bias = made.bias
+  scale, bias = made.scale, made.bias
   more = bool(len(keys[1]))
   if axes:
     scatter = functools.partial(
@@ -229,6 +227,6 @@ def parted(made, b: int, axes):
     )
     keys = [scatter(x, scatter_dimension=0) if len(x) else x for x in keys]
     right = [scatter(x, scatter_dimension=1) if x.size else x for x in right]
-    bias = None if bias is None else jax.lax.psum(bias, axes)
-  made = made._replace(keys=keys[0], right=right[0], bias=bias)
+    scale, bias = jax.lax.psum((scale, bias), axes)
+  made = made._replace(keys=keys[0], right=right[0], scale=scale, bias=bias)
   return made, (keys[1], right[1]) if more else None

@@ -4,9 +4,12 @@ Written as its own derivative rule around `shard_map`, so that what crosses
 devices stands here: rows lie over `data` and `fsdp`, classes over `tensor`.
 With b, d, v of one device:
 
-  statistics   tensor       (3 + t) G b numbers: maxima, sum, picked logits
+  statistics   tensor       (3 + t) G b numbers: maxima, sum, picked logits;
+                            G b more with label smoothing
   gradients    tensor       b d: the embedding's, as in the plain loss
                data, fsdp   d v: the kernel's, as in the plain loss
+
+A kernel that is split over `fsdp` is gathered before, as in the plain loss.
 """
 
 import functools
@@ -79,7 +82,7 @@ def loss(
   tile: tuple[int, int] | None,
 ) -> tuple[Float[Array, ''], Float[Array, 'g b'], Bool[Array, 'g b']]:
   """(sum(coefficient * losses), losses, hits); only the sum has gradients."""
-  rows, classes = problem.embedding.shape[0], problem.kernel.shape[1]
+  rows = len(problem.embedding)
   platform = sharding.platform(mesh)
   tile = tile or TILES.get(platform, TILES_ELSEWHERE)
   if mesh is not None and mesh.size == 1:
@@ -90,36 +93,35 @@ def loss(
       f'{mesh.shape["data"]} x {mesh.shape["fsdp"]}'
     )
   options = Options(dims, smoothing, form, tile, mesh, platform)
-  return fused(options, classes, problem, coefficient)
+  return fused(options, problem, coefficient)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def fused(options: Options, classes: int, problem: Problem, coefficient):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def fused(options: Options, problem: Problem, coefficient):
   found = spread(options, problem, coefficient, 'statistics')
   return values(options, found, problem.shares, coefficient)
 
 
-def forward(options, classes, problem, coefficient):
+def forward(options, problem, coefficient):
   if options.form == 'rows':
     found, made = spread(options, problem, coefficient, 'both')
-    kept = (cast(made, problem), problem.labels, problem.shares, coefficient)
+    kept = (made, problem, coefficient)
   else:
     found = spread(options, problem, coefficient, 'statistics')
     kept = (problem, found.lse, coefficient)
   return values(options, found, problem.shares, coefficient), kept
 
 
-def backward(options, classes, kept, cotangents):
+def backward(options, kept, cotangents):
   change = cotangents[0]
   if options.form == 'rows':
-    made, _, shares, coefficient = kept
-    made = jax.tree.map(lambda x: (x * change).astype(x.dtype), made)
+    made, problem, coefficient = kept
+    made = jax.tree.map(lambda x: x * change, made)
   else:
     problem, lse, coefficient = kept
-    shares = problem.shares
     made = spread(options, problem, coefficient * change, 'gradients', lse)
-    made = cast(made, problem)
-  rest = Problem(*made, labels=None, shares=jnp.zeros_like(shares))
+  made = cast(made, problem)
+  rest = Problem(*made, labels=None, shares=jnp.zeros_like(problem.shares))
   return rest, jnp.zeros_like(coefficient)
 
 
@@ -130,7 +132,10 @@ def values(options, found, shares, coefficient):
   picked = jnp.sum(found.picked * shares, axis=-1)
   s = options.smoothing
   losses = found.lse - (1 - s) * picked - s * found.mean
-  hits = found.picked[..., 0] >= found.top
+  own = found.picked[..., 0]
+  # The kernels' top is over all classes, the label's own among them.
+  kernels = options.form == 'pallas'
+  hits = own >= found.top if kernels else own > found.top
   return jnp.sum(coefficient * losses), losses, hits
 
 
@@ -231,11 +236,11 @@ def kernel_statistics(kernels, problem, dims, smoothing, axis):
     z, kernel, *per_prefix(problem, dims), labels, dims
   )
   mean = found.mean if smoothing else None
-  sums = jnp.exp(found.lse - found.top)
+  # A shard without a possible class has maxima of -inf and sums of 0.
+  top = jnp.where(jnp.isneginf(found.top), 0, found.top)
+  sums = jnp.exp(found.lse - top)
   # Their top is over all classes, and equals the label's where that is it.
-  return softmax_tiles.joined(
-    found.top, found.top, sums, found.picked, mean, axis
-  )
+  return softmax_tiles.joined(found.top, top, sums, found.picked, mean, axis)
 
 
 def kernel_gradients(

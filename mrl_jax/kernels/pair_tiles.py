@@ -4,8 +4,9 @@ Similarities of normalised prefixes are block prefix sums with a factor per
 row and per column,
 
   P_g = P_{g-1} + q[block_g] k[block_g]^T
-  logits_g = left_g P_g right_g,    left_g = scale_g / |q[:m_g]|,
+  cosines_g = left_g P_g right_g,   left_g = 1 / |q[:m_g]|,
                                     right_g = 1 / |k[:m_g]|
+  logits_g = scale_g cosines_g + bias_g
 
 so all granularities cost the products of the widest. Two sums over them give
 the contrastive losses: `softmax` makes log sum exp over each row and, if asked
@@ -22,7 +23,13 @@ import jax
 import jax.numpy as jnp
 
 from mrl_jax import nested
-from mrl_jax.kernels.softmax_tiles import grown, product, scan_rows, wide
+from mrl_jax.kernels.softmax_tiles import (
+  grown,
+  is_padded,
+  product,
+  scan_rows,
+  wide,
+)
 from mrl_jax.shapes import Array, Float, Int
 
 
@@ -30,7 +37,8 @@ class Pairs(NamedTuple):
   """Arrays of one sum over pairs.
 
   Attributes:
-    left, right: factors of the products, per prefix.
+    left, right: factors of the products, above 0, per prefix.
+    scale: of the cosines, per prefix.
     bias: added to the logits of each prefix, None for 0.
     ids, key_ids: a pair of equal ids is left out, unless the key is the
       query's own; None for none.
@@ -42,6 +50,7 @@ class Pairs(NamedTuple):
   keys: Float[Array, 'r d']
   left: Float[Array, 'g b']
   right: Float[Array, 'g r']
+  scale: Float[Array, 'g']
   bias: Float[Array, 'g'] | None
   ids: Int[Array, 'b'] | None
   key_ids: Int[Array, 'r'] | None
@@ -67,6 +76,7 @@ class Gradients(NamedTuple):
   keys: Float[Array, 'r d']
   left: Float[Array, 'g b']
   right: Float[Array, 'g r']
+  scale: Float[Array, 'g']
   bias: Float[Array, 'g'] | None
 
 
@@ -88,10 +98,15 @@ LOWEST = -1e30
 
 
 class Tile(NamedTuple):
-  """The logits of some rows and keys at all prefixes."""
+  """The cosines of some rows and keys at all prefixes.
 
-  logits: list
+  `own` are the pairs that belong together, `out` those left out, None for
+  none; `left`, `right` the blocks that were multiplied.
+  """
+
+  cosines: list
   own: Array
+  out: Array | None
   left: list
   right: list
   factors: tuple
@@ -103,7 +118,9 @@ def rows_of(pairs: Pairs) -> Rows:
   return Rows(pairs.queries, pairs.left.T, pairs.ids, pairs.own.T, index)
 
 
-def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
+def make_tile(
+  pairs: Pairs, some: Rows, first, size: int, dims, padded: bool
+) -> Tile:
   blocks = nested.blocks(dims)
   cut = functools.partial(
     jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size
@@ -112,21 +129,33 @@ def make_tile(pairs: Pairs, some: Rows, first, size: int, dims) -> Tile:
   left = [some.queries[:, s] for s in blocks]
   right = [keys[:, s] for s in blocks]
   own = some.index[:, None] == first + jnp.arange(1, size + 1)
-  out = False
+  out = None
   if some.ids is not None:
     out = (some.ids[:, None] == cut(pairs.key_ids)) & ~own
-  products, logits = 0, []
+  if padded:
+    empty = jnp.broadcast_to(some.index[:, None] == 0, own.shape)
+    out = empty if out is None else out | empty
+  products, cosines = 0, []
   for g, (x, y) in enumerate(zip(left, right)):
-    products = products + product(x, y.T)
-    logit = products * some.left[:, g, None] * factor[g]
+    # A scale of 100 would show the rounding of anything less.
+    products = products + product(x, y.T, precision='highest')
+    cosine = products * some.left[:, g, None] * factor[g]
+    # Without the barrier XLA makes a cosine anew for each of its uses.
+    products, cosine = jax.lax.optimization_barrier((products, cosine))
+    cosines.append(cosine)
+  return Tile(cosines, own, out, left, right, (some.left.T, factor))
+
+
+def logits_of(tile: Tile, pairs: Pairs) -> list:
+  logits = []
+  for g, cosine in enumerate(tile.cosines):
+    logit = cosine * pairs.scale[g]
     if pairs.bias is not None:
       logit = logit + pairs.bias[g]
-    if some.ids is not None:
-      logit = jnp.where(out, LOWEST, logit)
-    # Without the barrier XLA makes a logit anew for each of its uses.
-    products, logit = jax.lax.optimization_barrier((products, logit))
+    if tile.out is not None:
+      logit = jnp.where(tile.out, LOWEST, logit)
     logits.append(logit)
-  return Tile(logits, own, left, right, (some.left.T, factor))
+  return logits
 
 
 def softplus(x):
@@ -165,17 +194,19 @@ def sums(
   """
   g, r = pairs.right.shape
   kind_ = wide(pairs.queries, pairs.keys)
+  padded = is_padded(len(pairs.queries), rows)
   zeros = functools.partial(jnp.zeros, dtype=kind_)
   lowest = functools.partial(jnp.full, fill_value=-jnp.inf, dtype=kind_)
 
-  def some_rows(columns_carry, some):
+  def some_rows(columns_carry, part):
+    (some,) = part
     b = len(some.queries)
 
     def add(carry, first, size):
       rivals, totals, column_top, column_total = carry
-      tile = make_tile(pairs, some, first, size, dims)
+      tile = make_tile(pairs, some, first, size, dims, padded)
       made = []
-      for i, logit in enumerate(tile.logits):
+      for i, logit in enumerate(logits_of(tile, pairs)):
         others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
         if kind == 'softmax':
           start = some.own[:, i]
@@ -189,9 +220,8 @@ def sums(
             jax.lax.dynamic_slice(x, where, (1, size))[0]
             for x in (column_top, column_total)
           ]
-          real = jnp.where(some.index[:, None] > 0, logit, -jnp.inf)
-          highest = jnp.max(real, axis=0)
-          new = grown(-jnp.inf, *old, real, highest, axis=0)
+          highest = jnp.max(logit, axis=0)
+          new = grown(-jnp.inf, *old, logit, highest, axis=0)
           column_top, column_total = (
             jax.lax.dynamic_update_slice(x, y[None], where)
             for x, y in zip((column_top, column_total), new)
@@ -205,7 +235,7 @@ def sums(
 
   empty = (lowest((g, r)), zeros((g, r))) if both else (lowest((1, 1)),) * 2
   (column_top, column_total), made = scan_rows(
-    some_rows, empty, rows_of(pairs), rows
+    some_rows, empty, (rows_of(pairs),), rows
   )
   rival, total = (x.T for x in made)
   if kind == 'softmax':
@@ -233,11 +263,11 @@ def gradients(
 ) -> Gradients:
   """Gradients of sum(row_weights * rows) + sum(column_weights * columns).
 
-  The logits are made again tile by tile, or for the first time with `columns`
-  at least r and the rows' sums not needed (`softplus`).
+  The weights are at least 0. The logits are made again tile by tile.
   """
   kind_ = wide(pairs.queries, pairs.keys)
   g, r = pairs.right.shape
+  padded = is_padded(len(pairs.queries), rows)
   # weight * exp(logit - sum) = exp(logit - (sum - log weight)). A weight of 0
   # makes it exp(-inf); so does a key that no query is compared with.
   row_sums = found.rows
@@ -251,9 +281,9 @@ def gradients(
     some, sums, weights = part
 
     def add(carry, first, size):
-      tile = make_tile(pairs, some, first, size, dims)
+      tile = make_tile(pairs, some, first, size, dims, padded)
       back = []
-      for i, logit in enumerate(tile.logits):
+      for i, logit in enumerate(logits_of(tile, pairs)):
         if kind == 'softplus':
           p = jax.nn.sigmoid(logit) * weights[:, i, None]
         else:
@@ -262,7 +292,7 @@ def gradients(
           where = (i, first), (1, size)
           p = p + jnp.exp(logit - jax.lax.dynamic_slice(column_sums, *where))
         back.append(p)
-      return accumulate(carry, walk_down(tile, back, pairs.bias), dims, first)
+      return accumulate(carry, walk_down(tile, back, pairs.scale), dims, first)
 
     b = len(some.queries)
     own = (
@@ -276,13 +306,14 @@ def gradients(
     jnp.zeros(pairs.keys.shape[::-1], kind_),
     jnp.zeros((g, r), kind_),
     jnp.zeros((g,), kind_),
+    jnp.zeros((g,), kind_),
   )
   parts = (rows_of(pairs), row_sums.T, row_weights.T)
-  (keys, right, bias), (queries, left) = scan_rows(
+  (keys, right, scale, bias), (queries, left) = scan_rows(
     some_rows, shared, parts, rows
   )
   bias = None if pairs.bias is None else bias
-  return Gradients(queries, keys.T, left.T, right, bias)
+  return Gradients(queries, keys.T, left.T, right, scale, bias)
 
 
 def together(
@@ -299,12 +330,13 @@ def together(
   """
   kind_ = wide(pairs.queries, pairs.keys)
   g, r = pairs.right.shape
+  padded = is_padded(len(pairs.queries), rows)
 
   def some_rows(carry, part):
     some, weights = part
-    tile = make_tile(pairs, some, 0, r, dims)
+    tile = make_tile(pairs, some, 0, r, dims, padded)
     found, back = [], []
-    for i, logit in enumerate(tile.logits):
+    for i, logit in enumerate(logits_of(tile, pairs)):
       others = jnp.max(jnp.where(tile.own, -jnp.inf, logit), axis=1)
       if kind == 'softplus':
         total = jnp.sum(softplus(logit), axis=1)
@@ -315,7 +347,7 @@ def together(
       back.append(p * weights[:, i, None])
       found.append((total, others))
     total, rival = (jnp.stack(x, axis=1) for x in zip(*found))
-    made = walk_down(tile, back, pairs.bias)
+    made = walk_down(tile, back, pairs.scale)
     own = [jnp.zeros_like(x) for x in made['queries']], jnp.zeros_like(total)
     (queries, left), carry = accumulate((own, carry), made, dims, 0)
     return carry, (jnp.concatenate(queries, axis=1), left, total, rival)
@@ -324,41 +356,42 @@ def together(
     jnp.zeros(pairs.keys.shape[::-1], kind_),
     jnp.zeros((g, r), kind_),
     jnp.zeros((g,), kind_),
+    jnp.zeros((g,), kind_),
   )
-  (keys, right, bias), (queries, left, total, rival) = scan_rows(
+  (keys, right, scale, bias), (queries, left, total, rival) = scan_rows(
     some_rows, shared, (rows_of(pairs), row_weights.T), rows
   )
   bias = None if pairs.bias is None else bias
   sums = Sums(total.T, jnp.zeros((g, r), kind_), rival.T)
-  return sums, Gradients(queries, keys.T, left.T, right, bias)
+  return sums, Gradients(queries, keys.T, left.T, right, scale, bias)
 
 
-def walk_down(tile: Tile, back: list, bias) -> dict:
+def walk_down(tile: Tile, back: list, scale) -> dict:
   """One tile's gradients from those of its logits, the widest prefix first.
 
-  A factor's gradient is sum(back * logit) / factor: products need not be kept.
-
-  Those of the keys are transposed, [m r]: a tile is then never transposed,
-  which on a CPU takes longer than its product with a short prefix.
+  A factor's gradient is sum(back * cosine) scale / factor: products need not
+  be kept. Those of the keys are transposed, [m r]: a tile is then never
+  transposed, which on a CPU takes longer than its product with a short prefix.
   """
   left, right = tile.factors
   running = 0
-  made = {'queries': [], 'keys': [], 'left': [], 'right': [], 'bias': []}
+  names = 'queries', 'keys', 'left', 'right', 'scale', 'bias'
+  made = {name: [] for name in names}
   for g in reversed(range(len(back))):
-    part = back[g] * (
-      tile.logits[g] if bias is None else tile.logits[g] - bias[g]
-    )
-    made['left'].append(jnp.sum(part, axis=1) / left[g])
-    made['right'].append(jnp.sum(part, axis=0) / right[g])
+    part = back[g] * tile.cosines[g]
+    rows, columns = jnp.sum(part, axis=1), jnp.sum(part, axis=0)
+    made['left'].append(scale[g] * rows / left[g])
+    made['right'].append(scale[g] * columns / right[g])
+    made['scale'].append(jnp.sum(rows))
     made['bias'].append(jnp.sum(back[g]))
-    running = running + back[g] * left[g][:, None] * right[g]
+    running = running + back[g] * (scale[g] * left[g])[:, None] * right[g]
     made['queries'].append(product(running, tile.right[g]))
     made['keys'].append(product(tile.left[g].T, running))
   return {name: part[::-1] for name, part in made.items()}
 
 
 def accumulate(carry, found: dict, dims, first):
-  (queries, left), (keys, right, bias) = carry
+  (queries, left), (keys, right, scale, bias) = carry
 
   def add_at(array, part, where):
     old = jax.lax.dynamic_slice(array, where, part.shape)
@@ -369,5 +402,6 @@ def accumulate(carry, found: dict, dims, first):
   for s, part in zip(nested.blocks(dims), found['keys']):
     keys = add_at(keys, part, (s.start, first))
   right = add_at(right, jnp.stack(found['right']), (0, first))
+  scale = scale + jnp.stack(found['scale'])
   bias = bias + jnp.stack(found['bias'])
-  return (queries, left), (keys, right, bias)
+  return (queries, left), (keys, right, scale, bias)

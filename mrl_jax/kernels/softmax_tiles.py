@@ -72,8 +72,11 @@ def wide(*arrays: Array) -> jnp.dtype:
   return jnp.result_type(jnp.float32, *arrays)
 
 
-def product(left: Array, right: Array) -> Array:
-  return jnp.matmul(left, right, preferred_element_type=wide(left, right))
+def product(left: Array, right: Array, precision: str | None = None) -> Array:
+  kind = wide(left, right)
+  return jnp.matmul(
+    left, right, precision=precision, preferred_element_type=kind
+  )
 
 
 def prefix_logits(
@@ -253,7 +256,9 @@ def gradients(
 
   parts = (z, problem.labels, problem.shares, lse.T, coefficient.T)
   empty = no_gradients(problem)._replace(embedding=None)
-  carry, made = scan_rows(some_rows, empty, parts, rows)
+  # exp(logit - inf) is 0, whatever the bias alone makes of an empty row.
+  fill = 0, 0, 0, jnp.inf, 0
+  carry, made = scan_rows(some_rows, empty, parts, rows, fill)
   return carry._replace(embedding=made)
 
 
@@ -280,6 +285,8 @@ def kept(
     left = [z[:, s] for s in nested.blocks(dims)]
     products, logits = prefix_logits(left, right, bias, scale)
     tops = [jnp.max(x, axis=1) for x in logits]
+    # A shard may have no possible class: its maxima are -inf, its sums 0.
+    tops = [jnp.where(jnp.isneginf(top), 0, top) for top in tops]
     exps = [jnp.exp(x - top[:, None]) for x, top in zip(logits, tops)]
     totals = jnp.stack([jnp.sum(x, axis=1) for x in exps])
     picked = jnp.stack([logits_at(x, labels) for x in logits])
@@ -396,22 +403,40 @@ def over_classes(add, carry, problem: Problem, dims, classes: int):
   return tile(carry, count * size, rest) if rest else carry
 
 
-def row_chunks(arrays, rows: int):
-  """Each [b ...] as [chunks, at most rows, ...], padded with zeros; and b."""
-  b = len(jax.tree.leaves(arrays)[0])
-  count = -(-b // rows)
-  size = -(-b // count)
+def chunks_of(b: int, rows: int) -> tuple[int, int]:
+  """(how many chunks, of how many rows) hold b rows, at most `rows` each."""
+  count = max(-(-b // rows), 1)
+  return count, -(-b // count)
 
-  def split(x):
-    x = jnp.pad(x, ((0, count * size - b), *((0, 0),) * (x.ndim - 1)))
+
+def is_padded(b: int, rows: int) -> bool:
+  count, size = chunks_of(b, rows)
+  return count * size != b
+
+
+def row_chunks(arrays, rows: int, fill):
+  """Each [b ...] as [chunks, at most rows, ...], filled up; and b."""
+  b = len(jax.tree.leaves(arrays)[0])
+  count, size = chunks_of(b, rows)
+
+  def split(x, value):
+    space = (0, count * size - b), *((0, 0),) * (x.ndim - 1)
+    x = jnp.pad(x, space, constant_values=value)
     return x.reshape(count, size, *x.shape[1:])
 
-  return jax.tree.map(split, arrays), b
+  return tuple(
+    jax.tree.map(lambda x, value=value: split(x, value), array)
+    for array, value in zip(arrays, fill)
+  ), b
 
 
-def scan_rows(some_rows, carry, arrays, rows: int):
-  """`some_rows` scanned over chunks of rows; a single chunk runs bare."""
-  chunks, b = row_chunks(arrays, rows)
+def scan_rows(some_rows, carry, arrays: tuple, rows: int, fill=None):
+  """`some_rows` scanned over chunks of rows; a single chunk runs bare.
+
+  Rows that fill up the last chunk have `fill`, one number for each of
+  `arrays`, by default 0.
+  """
+  chunks, b = row_chunks(arrays, rows, fill or (0,) * len(arrays))
   if len(jax.tree.leaves(chunks)[0]) == 1:
     return some_rows(carry, arrays)
   carry, made = jax.lax.scan(some_rows, carry, chunks)

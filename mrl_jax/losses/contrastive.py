@@ -45,7 +45,8 @@ def info_nce(
   queries; hard negatives are of the first kind only.
 
   Args:
-    weights, row_weights: constants of the sum over prefixes and rows.
+    weights, row_weights: constants of the sum over prefixes and rows, at
+      least 0. A row of weight 0 is still a negative of the others.
     scale: of the cosine similarities (1 / temperature), one for all prefixes
       or one each; it has gradients.
     negatives: keys that are no query's own.
@@ -119,6 +120,8 @@ def sigmoid(
 
 def check(queries, keys, negatives, ids, negative_ids):
   """(negatives, their ids), if the arguments fit together."""
+  if negatives is not None and not len(negatives):
+    negatives = negative_ids = None
   if len(keys) != len(queries):
     raise ValueError(
       f'{len(keys)} keys for {len(queries)} queries: key i belongs to query '
@@ -139,7 +142,9 @@ def choose(form, dims, queries, keys, negatives, mesh) -> str:
     return form
   count = len(keys) + (0 if negatives is None else len(negatives))
   best = fused_pairs.choose(len(dims), len(queries), count, mesh)
-  return best or 'blocks'
+  # Rows that do not divide over the devices are left to XLA.
+  divides = mesh is None or not (len(queries) % mesh.size or count % mesh.size)
+  return best if best and divides else 'blocks'
 
 
 def compare(
@@ -150,21 +155,23 @@ def compare(
 
   The sums are log sum exp ('softmax') or sum softplus; [g b] each.
   """
-  b, dims = len(queries), tuple(dims)
-  scale = jnp.broadcast_to(scale, (len(dims),))
+  b, dims = len(queries), nested.check_dims(dims, queries.shape[1])
+  wide = jnp.result_type(jnp.float32, queries, keys)
+  coefficient = coefficient.astype(wide)
+  scale = jnp.broadcast_to(scale, (len(dims),)).astype(wide)
+  bias = None if bias is None else bias.astype(wide)
   negatives, negative_ids = extra
   if form in fused_pairs.FORMS:
-    left = scale[:, None] / nested.prefix_norms(queries, dims)
+    left = 1 / nested.prefix_norms(queries, dims)
     right = 1 / nested.prefix_norms(keys, dims)
-    kind_ = left.dtype
     products = nested.prefix_sums(
-      queries.astype(kind_) * keys.astype(kind_), dims
+      queries.astype(wide) * keys.astype(wide), dims
     )
-    own = products * left * right
+    own = products * left * right * scale[:, None]
     own = own if bias is None else own + bias[:, None]
     start = jax.lax.stop_gradient(own)
     pairs = fused_pairs.Pairs(
-      queries, keys, left, right, bias, ids, ids, start,
+      queries, keys, left, right, scale, bias, ids, ids, start,
       jnp.zeros((), jnp.int32),
     )  # fmt: skip
     if negatives is not None:
@@ -174,7 +181,7 @@ def compare(
       pairs, None if negatives is None else extra, coefficient, dims, kind,
       both=both, form=form, mesh=mesh, tile=tile,
     )  # fmt: skip
-    return total, own, rows, columns[:, :b], start >= rival
+    return total, own, rows, columns[:, :b], start > rival
   if negatives is not None:
     keys = jnp.concatenate([keys, negatives])
     ids = None if ids is None else jnp.concatenate([ids, negative_ids])
@@ -186,21 +193,22 @@ def compare(
   rows, columns, rival = reduce(kind, logits, ids)
   columns = columns if both else jnp.zeros_like(rows)
   total = jnp.sum(coefficient * (rows + columns))
-  return total, own, rows, columns, own >= rival
+  return total, own, rows, columns, own > rival
 
 
 def vmapped_cosines(queries, keys, dims):
   """[g b r] from normalised copies that are 0 beyond the prefix."""
   cut = [nested.prefixes(x, dims) for x in (queries, keys)]
   unit = [nested.normalise_prefix(x, x.shape[-1]) for x in cut]
-  return jax.vmap(lambda q, k: q @ k.T)(*unit)
+  return jax.vmap(lambda q, k: jnp.matmul(q, k.T, precision='highest'))(*unit)
 
 
 def block_cosines(queries, keys, dims):
   wide = jnp.result_type(jnp.float32, queries, keys)
-  products = nested.prefix_products(
-    queries.astype(wide), keys.astype(wide).T, dims
-  )
+  with jax.default_matmul_precision('highest'):
+    products = nested.prefix_products(
+      queries.astype(wide), keys.astype(wide).T, dims
+    )
   lengths = [nested.prefix_norms(x, dims) for x in (queries, keys)]
   return products / lengths[0][:, :, None] / lengths[1][:, None, :]
 

@@ -30,6 +30,7 @@ FORMS = ('auto', 'vmap', 'blocks', *fused_softmax.FORMS)
 class Targets(NamedTuple):
   """What each row should be: some classes and their shares, the larger first.
 
+  The shares of a row sum to 1; they have no gradients.
   A row with a label that is no class is left out: its losses, gradients and
   hits are 0.
   """
@@ -61,7 +62,9 @@ def cross_entropy(
   """-sum_v targets_v log softmax(logits)_v per example, in nats, float32."""
   wide = jnp.promote_types(logits.dtype, jnp.float32)
   log_probabilities = jax.nn.log_softmax(logits.astype(wide), axis=-1)
-  return -jnp.sum(targets.astype(wide) * log_probabilities, axis=-1)
+  # An impossible class, of logit -inf, that is no target adds nothing.
+  parts = jnp.where(targets > 0, targets.astype(wide) * log_probabilities, 0)
+  return -jnp.sum(parts, axis=-1)
 
 
 def tied(
@@ -92,10 +95,19 @@ def tied(
   """
   dims, kernel, bias, scale = classifier
   embedding, classes = embedding[:, : dims[-1]], kernel.shape[1]
-  weights = jnp.asarray(weights, jnp.float32)
+  wide = jnp.result_type(jnp.float32, embedding, kernel)
+  weights = jnp.asarray(weights, wide)
+  if weights.shape != (len(dims),):
+    raise ValueError(f'{weights.size} weights for the dims {tuple(dims)}')
+  targets = jax.lax.stop_gradient(
+    Targets(targets.labels.astype(jnp.int32), targets.shares.astype(wide))
+  )
+  bias = bias.astype(wide)
+  scale = None if scale is None else scale.astype(wide)
   form = choose(form, len(dims), len(embedding), classes, mesh)
   valid = jnp.all((targets.labels >= 0) & (targets.labels < classes), axis=1)
-  coefficient = jax.lax.stop_gradient(weights[:, None] * row_weights * valid)
+  coefficient = weights[:, None] * row_weights.astype(wide) * valid
+  coefficient = jax.lax.stop_gradient(coefficient)
   if form in fused_softmax.FORMS:
     problem = fused_softmax.Problem(embedding, kernel, bias, scale, *targets)
     total, losses, hits = fused_softmax.loss(
@@ -111,7 +123,8 @@ def tied(
     total = jnp.sum(coefficient * jnp.where(valid, losses, 0))
     label = jnp.clip(targets.labels[None, :, :1], 0, classes - 1)
     own = jnp.take_along_axis(logits, label, axis=-1)[..., 0]
-    hits = own >= jnp.max(logits, axis=-1)
+    mine = jnp.arange(classes) == label[0]
+    hits = own > jnp.max(jnp.where(mine, -jnp.inf, logits), axis=-1)
   losses = jax.lax.stop_gradient(jnp.where(valid, losses, 0))
   return nested.Loss(total, losses, hits & valid)
 
@@ -130,7 +143,9 @@ def separate(
   of the plain loss. One is done after the other, so that the logits of one
   are alive. The options are those of `tied`.
   """
-  weights = jnp.asarray(weights, jnp.float32)
+  weights, count = jnp.asarray(weights), sum(len(c.dims) for c in classifiers)
+  if weights.shape != (count,):
+    raise ValueError(f'{weights.size} weights for {count} prefixes')
   made, first = [], 0
   for classifier in classifiers:
     some = weights[first : first + len(classifier.dims)]
@@ -159,6 +174,9 @@ def choose(
   check(form, mesh)
   if form != 'auto':
     return form
+  # Rows that do not divide over the devices are left to XLA.
+  if mesh is not None and rows % (mesh.shape['data'] * mesh.shape['fsdp']):
+    return 'blocks'
   return fused_softmax.choose(prefixes, rows, classes, mesh) or 'blocks'
 
 
