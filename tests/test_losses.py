@@ -439,6 +439,7 @@ def test_a_form_is_chosen_by_shape_and_device():
   assert softmax.choose('auto', 4, 128, 10, mesh) == 'blocks'
   assert softmax.choose('auto', 9, 256, 1000, None) == 'rows'
   assert softmax.choose('auto', 8, 512, 21841, None) == 'columns'
+  assert softmax.choose('auto', 1, 512, 21841, None) == 'columns'
   assert softmax.choose('auto', 7, 4096, 10**6, mesh) == 'columns'
   assert softmax.choose('rows', 4, 128, 10, mesh) == 'rows'
 

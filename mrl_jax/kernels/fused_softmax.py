@@ -32,7 +32,7 @@ CLASSES = 'tensor'
 # Bytes of float32 logits [g rows v] per device up to which they are simply
 # made by `blocks`, and up to which `rows` keeps them, by platform. Measured on
 # CPU (docs/results.md); elsewhere a share of memory that is never missed.
-SMALL = {'cpu': (4 << 20, 48 << 20)}
+SMALL = {'cpu': (4 << 20, 16 << 20)}
 SMALL_ELSEWHERE = (256 << 20, 0)
 # (rows, classes) of logits at a time: on a CPU a tile of each prefix stays in
 # the cache.
