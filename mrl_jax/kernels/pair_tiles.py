@@ -23,13 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from mrl_jax import nested
-from mrl_jax.kernels.softmax_tiles import (
-  grown,
-  is_padded,
-  product,
-  scan_rows,
-  wide,
-)
+from mrl_jax.kernels import loops
+from mrl_jax.kernels.softmax_tiles import grown, product, wide
 from mrl_jax.shapes import Array, Float, Int
 
 
@@ -163,19 +158,6 @@ def softplus(x):
   return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
-def over_keys(add, carry, total: int, size: int):
-  """Folds `add(carry, first key, size)` over tiles of keys."""
-  size = min(size, total)
-  count, rest = divmod(total, size)
-  if count == 1:
-    carry = add(carry, 0, size)
-  else:
-    carry = jax.lax.fori_loop(
-      0, count, lambda i, carry: add(carry, i * size, size), carry
-    )
-  return add(carry, count * size, rest) if rest else carry
-
-
 def sums(
   pairs: Pairs,
   dims: Sequence[int],
@@ -194,7 +176,7 @@ def sums(
   """
   g, r = pairs.right.shape
   kind_ = wide(pairs.queries, pairs.keys)
-  padded = is_padded(len(pairs.queries), rows)
+  padded = loops.is_padded(len(pairs.queries), rows)
   zeros = functools.partial(jnp.zeros, dtype=kind_)
   lowest = functools.partial(jnp.full, fill_value=-jnp.inf, dtype=kind_)
 
@@ -229,12 +211,12 @@ def sums(
       return *zip(*made), column_top, column_total
 
     start = tuple(lowest((g, b))), tuple(zeros((g, b))), *columns_carry
-    rivals, totals, *columns_carry = over_keys(add, start, r, columns)
+    rivals, totals, *columns_carry = loops.over_tiles(add, start, r, columns)
     made = jnp.stack(rivals, axis=1), jnp.stack(totals, axis=1)
     return tuple(columns_carry), made
 
   empty = (lowest((g, r)), zeros((g, r))) if both else (lowest((1, 1)),) * 2
-  (column_top, column_total), made = scan_rows(
+  (column_top, column_total), made = loops.scan_rows(
     some_rows, empty, (rows_of(pairs),), rows
   )
   rival, total = (x.T for x in made)
@@ -267,7 +249,7 @@ def gradients(
   """
   kind_ = wide(pairs.queries, pairs.keys)
   g, r = pairs.right.shape
-  padded = is_padded(len(pairs.queries), rows)
+  padded = loops.is_padded(len(pairs.queries), rows)
   # weight * exp(logit - sum) = exp(logit - (sum - log weight)). A weight of 0
   # makes it exp(-inf); so does a key that no query is compared with.
   row_sums = found.rows
@@ -299,18 +281,12 @@ def gradients(
       [jnp.zeros((b, s.stop - s.start), kind_) for s in nested.blocks(dims)],
       jnp.zeros((b, g), kind_),
     )
-    (queries, left), carry = over_keys(add, (own, carry), r, columns)
+    (queries, left), carry = loops.over_tiles(add, (own, carry), r, columns)
     return carry, (jnp.concatenate(queries, axis=1), left)
 
-  shared = (
-    jnp.zeros(pairs.keys.shape[::-1], kind_),
-    jnp.zeros((g, r), kind_),
-    jnp.zeros((g,), kind_),
-    jnp.zeros((g,), kind_),
-  )
   parts = (rows_of(pairs), row_sums.T, row_weights.T)
-  (keys, right, scale, bias), (queries, left) = scan_rows(
-    some_rows, shared, parts, rows
+  (keys, right, scale, bias), (queries, left) = loops.scan_rows(
+    some_rows, no_gradients(pairs, kind_), parts, rows
   )
   bias = None if pairs.bias is None else bias
   return Gradients(queries, keys.T, left.T, right, scale, bias)
@@ -330,7 +306,7 @@ def together(
   """
   kind_ = wide(pairs.queries, pairs.keys)
   g, r = pairs.right.shape
-  padded = is_padded(len(pairs.queries), rows)
+  padded = loops.is_padded(len(pairs.queries), rows)
 
   def some_rows(carry, part):
     some, weights = part
@@ -352,14 +328,8 @@ def together(
     (queries, left), carry = accumulate((own, carry), made, dims, 0)
     return carry, (jnp.concatenate(queries, axis=1), left, total, rival)
 
-  shared = (
-    jnp.zeros(pairs.keys.shape[::-1], kind_),
-    jnp.zeros((g, r), kind_),
-    jnp.zeros((g,), kind_),
-    jnp.zeros((g,), kind_),
-  )
-  (keys, right, scale, bias), (queries, left, total, rival) = scan_rows(
-    some_rows, shared, (rows_of(pairs), row_weights.T), rows
+  (keys, right, scale, bias), (queries, left, total, rival) = loops.scan_rows(
+    some_rows, no_gradients(pairs, kind_), (rows_of(pairs), row_weights.T), rows
   )
   bias = None if pairs.bias is None else bias
   sums = Sums(total.T, jnp.zeros((g, r), kind_), rival.T)
@@ -390,18 +360,21 @@ def walk_down(tile: Tile, back: list, scale) -> dict:
   return {name: part[::-1] for name, part in made.items()}
 
 
+def no_gradients(pairs: Pairs, kind) -> tuple:
+  """Zeros for what all tiles add to: keys [d r], right, scale, bias."""
+  g, r = pairs.right.shape
+  shapes = pairs.keys.shape[::-1], (g, r), (g,), (g,)
+  return tuple(jnp.zeros(shape, kind) for shape in shapes)
+
+
 def accumulate(carry, found: dict, dims, first):
   (queries, left), (keys, right, scale, bias) = carry
-
-  def add_at(array, part, where):
-    old = jax.lax.dynamic_slice(array, where, part.shape)
-    return jax.lax.dynamic_update_slice(array, old + part, where)
 
   queries = [x + y for x, y in zip(queries, found['queries'])]
   left = left + jnp.stack(found['left'], axis=1)
   for s, part in zip(nested.blocks(dims), found['keys']):
-    keys = add_at(keys, part, (s.start, first))
-  right = add_at(right, jnp.stack(found['right']), (0, first))
+    keys = loops.add_at(keys, part, (s.start, first))
+  right = loops.add_at(right, jnp.stack(found['right']), (0, first))
   scale = scale + jnp.stack(found['scale'])
   bias = bias + jnp.stack(found['bias'])
   return (queries, left), (keys, right, scale, bias)

@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 
 from mrl_jax import nested
+from mrl_jax.kernels import loops
 from mrl_jax.kernels.statistics import Statistics, mean_logit
 from mrl_jax.shapes import Array, Float, Int
 
@@ -258,7 +259,7 @@ def gradients(
   empty = no_gradients(problem)._replace(embedding=None)
   # exp(logit - inf) is 0, whatever the bias alone makes of an empty row.
   fill = 0, 0, 0, jnp.inf, 0
-  carry, made = scan_rows(some_rows, empty, parts, rows, fill)
+  carry, made = loops.scan_rows(some_rows, empty, parts, rows, fill)
   return carry._replace(embedding=made)
 
 
@@ -316,7 +317,7 @@ def kept(
 
   parts = (z, problem.labels, problem.shares, coefficient.T)
   empty = no_gradients(problem)._replace(embedding=None)
-  carry, (made, found) = scan_rows(some_rows, empty, parts, rows)
+  carry, (made, found) = loops.scan_rows(some_rows, empty, parts, rows)
   found = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found)
   return found, carry._replace(embedding=made)
 
@@ -367,13 +368,9 @@ def accumulate(carry: Gradients, found, dims, first) -> Gradients:
   """Adds one tile's gradients at its place."""
   z, kernel, bias, scale = carry
 
-  def add_at(array, part, where):
-    old = jax.lax.dynamic_slice(array, where, part.shape)
-    return jax.lax.dynamic_update_slice(array, old + part, where)
-
   for s, part in zip(nested.blocks(dims), found['w']):
-    kernel = add_at(kernel, part, (s.start, first))
-  bias = add_at(bias, jnp.stack(found['bias']), (0, first))
+    kernel = loops.add_at(kernel, part, (s.start, first))
+  bias = loops.add_at(bias, jnp.stack(found['bias']), (0, first))
   if scale is not None:
     scale = scale + jnp.stack(found['scale'])
   return Gradients([a + b for a, b in zip(z, found['z'])], kernel, bias, scale)
@@ -382,7 +379,6 @@ def accumulate(carry: Gradients, found, dims, first) -> Gradients:
 def over_classes(add, carry, problem: Problem, dims, classes: int):
   """Folds `add(carry, kernel blocks, bias, first class)` over class tiles."""
   _, kernel, bias, *_ = problem
-  total = kernel.shape[1]
 
   def tile(carry, first, size):
     right = [
@@ -392,58 +388,10 @@ def over_classes(add, carry, problem: Problem, dims, classes: int):
     some = jax.lax.dynamic_slice(bias, (0, first), (len(bias), size))
     return add(carry, right, some, first)
 
-  size = min(classes, total)
-  count, rest = divmod(total, size)
-  if count == 1:
-    carry = tile(carry, 0, size)
-  else:
-    carry = jax.lax.fori_loop(
-      0, count, lambda i, carry: tile(carry, i * size, size), carry
-    )
-  return tile(carry, count * size, rest) if rest else carry
-
-
-def chunks_of(b: int, rows: int) -> tuple[int, int]:
-  """(how many chunks, of how many rows) hold b rows, at most `rows` each."""
-  count = max(-(-b // rows), 1)
-  return count, -(-b // count)
-
-
-def is_padded(b: int, rows: int) -> bool:
-  count, size = chunks_of(b, rows)
-  return count * size != b
-
-
-def row_chunks(arrays, rows: int, fill):
-  """Each [b ...] as [chunks, at most rows, ...], filled up; and b."""
-  b = len(jax.tree.leaves(arrays)[0])
-  count, size = chunks_of(b, rows)
-
-  def split(x, value):
-    space = (0, count * size - b), *((0, 0),) * (x.ndim - 1)
-    x = jnp.pad(x, space, constant_values=value)
-    return x.reshape(count, size, *x.shape[1:])
-
-  return tuple(
-    jax.tree.map(lambda x, value=value: split(x, value), array)
-    for array, value in zip(arrays, fill)
-  ), b
-
-
-def scan_rows(some_rows, carry, arrays: tuple, rows: int, fill=None):
-  """`some_rows` scanned over chunks of rows; a single chunk runs bare.
-
-  Rows that fill up the last chunk have `fill`, one number for each of
-  `arrays`, by default 0.
-  """
-  chunks, b = row_chunks(arrays, rows, fill or (0,) * len(arrays))
-  if len(jax.tree.leaves(chunks)[0]) == 1:
-    return some_rows(carry, arrays)
-  carry, made = jax.lax.scan(some_rows, carry, chunks)
-  return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:b], made)
+  return loops.over_tiles(tile, carry, kernel.shape[1], classes)
 
 
 def over_rows(some_rows, arrays, rows: int):
-  return scan_rows(lambda _, part: (None, some_rows(part)), None, arrays, rows)[
-    1
-  ]
+  return loops.scan_rows(
+    lambda _, part: (None, some_rows(part)), None, arrays, rows
+  )[1]
