@@ -16,6 +16,7 @@ from mrl_jax import config as configs
 from mrl_jax.config import UsageError, blame
 from mrl_jax.data import FACTS, SOURCES, feed, transforms
 from mrl_jax.data.source import Facts
+from mrl_jax.embed import evidence
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.tasks import TASKS
@@ -92,6 +93,7 @@ class Run(Learner):
   workdir: Path
   feed: feed.Feed
   evaluators: dict  # name -> evaluator
+  evidence: object  # (params, stats) -> embed.evidence.Evidence
 
   def create(self) -> state.TrainState:
     """A fresh state, its encoder from `init_from` where that is set."""
@@ -125,9 +127,13 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   source = load_source(config)
   base = learner(config, checked, source.facts, len(source.train))
   data = make_feed(config, source, base.encoder, base.mesh)
-  evaluators = make_evaluators(config, base.task, data, checked.dims, base.mesh)
+  dims = evaluated_dims(config, checked.dims)
   return Run(
-    **vars(base), workdir=Path(workdir), feed=data, evaluators=evaluators
+    **vars(base),
+    workdir=Path(workdir),
+    feed=data,
+    evaluators=make_evaluators(config, dims),
+    evidence=evidence_maker(base, data, source.classes, dims),
   )
 
 
@@ -363,16 +369,39 @@ def make_optimizer(config: ConfigDict, steps: int):
   return optimizer, schedule
 
 
-def make_evaluators(config: ConfigDict, task, data, dims, mesh: Mesh) -> dict:
-  """The evaluators that `config.eval` has a group for."""
+def evaluated_dims(config: ConfigDict, dims) -> tuple[int, ...]:
+  """The trained dims and `eval.dims` together."""
   extra = tuple(config.eval.dims)
   width = dims[-1]
   with blame('eval.dims'):
     wrong = [m for m in extra if not (isinstance(m, int) and 0 < m <= width)]
     if wrong:
       raise UsageError(f'eval.dims={extra}: {wrong[0]} is not in 1 to {width}')
-  every = tuple(sorted({*dims, *extra}))
-  functions = {'embed': task.embed, 'logits': task.logits}
+  return tuple(sorted({*dims, *extra}))
+
+
+def evidence_maker(base: Learner, data, names, dims):
+  """(params, stats) -> what evaluators look at; compiles each function once."""
+  task = base.task
+  embed = evidence.Embedder(task.embed, data, base.mesh)
+  logits = jax.jit(task.logits, static_argnums=3)
+
+  def make(params, stats) -> evidence.Evidence:
+    return evidence.Evidence(
+      dims=dims,
+      trained=base.trained_dims,
+      mesh=base.mesh,
+      embed=functools.partial(embed, params, stats),
+      names=names,
+      logits=functools.partial(logits, params, stats),
+      images=data.images,
+    )
+
+  return make
+
+
+def make_evaluators(config: ConfigDict, dims) -> dict:
+  """The evaluators that `config.eval` has a group for."""
   evaluators = {}
   groups = [k for k, v in config.eval.items() if isinstance(v, ConfigDict)]
   for name in groups:
@@ -382,7 +411,7 @@ def make_evaluators(config: ConfigDict, task, data, dims, mesh: Mesh) -> dict:
       continue
     options = configs.arguments(config.eval[name], kind, f'eval.{name}')
     with blame(f'eval.{name}'):
-      evaluators[name] = kind(functions, data, every, mesh, **options)
+      evaluators[name] = kind(**options)
   for name in config.eval.final:
     configs.look_up(EVALUATORS, name, 'eval.final')
   best = config.checkpoint.best
@@ -390,7 +419,7 @@ def make_evaluators(config: ConfigDict, task, data, dims, mesh: Mesh) -> dict:
     f'{name}/{metric}/d{m}'
     for name, evaluator in evaluators.items()
     for metric in evaluator.metrics
-    for m in every
+    for m in dims
   ]
   if best and best not in known:
     raise UsageError(

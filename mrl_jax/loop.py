@@ -12,6 +12,7 @@ from mrl_jax import environment, errors, interrupt, metrics, progress
 from mrl_jax.report import page, results, tables
 
 DONE = 0
+SLOW_SECONDS = 10  # evaluators that take longer are named with their time
 
 
 def train(run) -> int:
@@ -163,23 +164,42 @@ def evaluate(
   `all_evaluators`. Returns the results by flat name.
   """
   last = step >= run.steps or all_evaluators
-  rows = []
-  for name, evaluator in run.evaluators.items():
-    if name in run.config.eval.final and not last:
-      continue
-    for row in evaluator.run(state.best_params, state.stats):
-      trained = row['dim'] in run.trained_dims
-      rows.append({**row, 'step': step, 'trained': trained})
+  chosen = {
+    name: evaluator
+    for name, evaluator in run.evaluators.items()
+    if last or name not in run.config.eval.final
+  }
+  evidence = run.evidence(state.best_params, state.stats)
+  rows, details = look(chosen, evidence)
+  rows = [{**row, 'step': step} for row in rows]
   values = {metrics.flat_name(row): row['value'] for row in rows}
   if jax.process_index() == 0 and rows:
     folder = results_folder(run, step)
-    results.write(folder, rows)
+    results.write(folder, rows, details)
     report = page.write(folder, run.workdir)
     if writer is not None:
       writer.write(step, values)
     print(f'\nstep {step:,}, %, with 95% intervals\n{tables.text(rows)}')
     print(f'report: {report}\n', flush=True)
   return values
+
+
+def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
+  """(rows, details by evaluator) of every evaluator whose needs are met."""
+  rows, details = [], {}
+  for name, evaluator in evaluators.items():
+    if not evidence.has(*evaluator.needs):
+      continue
+    started = time.perf_counter()
+    found, more = evaluator.run(evidence)
+    if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
+      say(f'{name} evaluated in {progress.duration(seconds)}')
+    rows += [
+      {**row, 'trained': row['dim'] in evidence.trained} for row in found
+    ]
+    if more:
+      details[name] = more
+  return rows, details
 
 
 def evaluate_checkpoint(run, step: int | None = None) -> dict[str, float]:

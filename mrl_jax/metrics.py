@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 
 from mrl_jax.shapes import Array, Float
 
@@ -32,23 +33,83 @@ def proportion_row(
   evaluator: str, metric: str, dim: int, hits: int, n: int, **extra
 ) -> dict:
   """One result row for a share of right answers, with its 95% interval."""
-  low, high = wilson_interval(hits, n)
+  value = hits / n if n else math.nan
+  interval = wilson_interval(hits, n)
+  return row(evaluator, metric, dim, value, interval, n, **extra)
+
+
+def mean_row(
+  evaluator: str, metric: str, dim: float, values: Float, **extra
+) -> dict:
+  """One result row for the mean of a value in [0, 1] per query."""
+  values = np.asarray(values, np.float64)
+  value = float(values.mean()) if len(values) else math.nan
+  interval = mean_interval(values)
+  return row(evaluator, metric, dim, value, interval, len(values), **extra)
+
+
+def row(evaluator, metric, dim, value, interval, n, **extra) -> dict:
+  """A result row; `variant` and `k` in `extra` become part of its name."""
+  dim = int(dim) if dim == int(dim) else round(float(dim), 2)
   return {
     'evaluator': evaluator,
     'metric': metric,
-    'dim': int(dim),
-    'value': hits / n if n else math.nan,
-    'ci_low': low,
-    'ci_high': high,
+    'dim': dim,
+    'value': float(value),
+    'ci_low': float(interval[0]),
+    'ci_high': float(interval[1]),
     'n': int(n),
     **extra,
   }
 
 
+def mean_interval(
+  values: Float[np.ndarray, 'n'], z: float = 1.959964
+) -> tuple[float, float]:
+  """95% interval of the mean of independent values in [0, 1].
+
+  Agresti and Coull's (1998), carried over from hits to any value in [0, 1]:
+  z^2/2 observations of 0 and as many of 1 are added before mean and variance
+  are taken. So it never has width 0, and for hits it is theirs exactly.
+  """
+  n = len(values)
+  if n == 0:
+    return 0.0, 1.0
+  total = n + z * z
+  mean = (np.sum(values) + z * z / 2) / total
+  square = (np.sum(np.square(values)) + z * z / 2) / total
+  half = z * math.sqrt(max(square - mean * mean, 0) / total)
+  return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def paired_ratio_interval(
+  both: int, first: int, second: int, z: float = 1.959964
+) -> tuple[float, float]:
+  """95% interval of a ratio of two shares over the same examples.
+
+  The ratio is (both + first) / (both + second): `both` examples are hits of
+  the two, `first` and `second` of one only. Bonett and Price (2006): Wilson
+  intervals of the two shares, each at a level that accounts for the pairing.
+  """
+  if both + first + second == 0:
+    return 0.0, math.inf
+  n = both + first + second
+  one, two = both + first + 1, both + second + 1
+  shares = one / (n + 2), two / (n + 2)
+  joint = math.sqrt((first + second + 2) / (one * two))
+  apart = sum(math.sqrt((1 - p) / x) for p, x in zip(shares, (one, two)))
+  z = z * joint / apart
+  (low1, high1), (low2, high2) = (
+    wilson_interval(hits, n, z) for hits in (both + first, both + second)
+  )
+  return low1 / high2, high1 / low2 if low2 > 0 else math.inf
+
+
 def flat_name(row: Mapping) -> str:
-  """`<evaluator>/<metric>[@k]/d<dim>`, so that one pattern plots any curve."""
+  """`<evaluator>/<metric>[@k][.variant]/d<dim>`: one pattern for any curve."""
   at = f'@{row["k"]}' if 'k' in row else ''
-  return f'{row["evaluator"]}/{row["metric"]}{at}/d{row["dim"]}'
+  variant = f'.{row["variant"]}' if 'variant' in row else ''
+  return f'{row["evaluator"]}/{row["metric"]}{at}{variant}/d{row["dim"]:g}'
 
 
 class Writer:

@@ -1,5 +1,6 @@
 """Search and evaluators against naive numpy; equal on any mesh."""
 
+import functools
 import json
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrl_jax import nested, sharding
-from mrl_jax.embed import search
+from mrl_jax.embed import evidence, search
 from mrl_jax.evaluators import knn, linear
 from mrl_jax.report import page, results, tables
 
@@ -104,7 +105,7 @@ class Toy:
   def size(self, split):
     return len(self.splits[split][0])
 
-  def batches(self, split):
+  def batches(self, split, change=None):
     x, y = self.splits[split]
     for start in range(0, len(x), self.batch):
       part, label = x[start : start + self.batch], y[start : start + self.batch]
@@ -119,28 +120,27 @@ class Toy:
 WEIGHTS = np.random.default_rng(2).normal(size=(16, 4)).astype(np.float32)
 
 
-def functions():
-  def logits(params, stats, batch, dims):
-    return nested.prefix_products(batch['image'], params, dims)
-
-  return {'embed': lambda p, s, b: b['image'], 'logits': logits}
+def material(size):
+  data, mesh = Toy(size), sharding.make_mesh()
+  embed = evidence.Embedder(lambda p, s, b: b['image'], data, mesh)
+  return evidence.Evidence(
+    dims=DIMS,
+    trained=DIMS,
+    mesh=mesh,
+    embed=functools.partial(embed, None, None),
+    logits=lambda z, dims: nested.prefix_products(z, WEIGHTS, dims),
+  )
 
 
 @pytest.mark.parametrize('size', [7, 90, 128])
 def test_knn_and_linear_equal_naive_counts_for_any_batch_size(size):
-  data, mesh = Toy(size), sharding.make_mesh()
-  queries, labels = data.splits['validation']
-  database, classes = data.splits['train']
+  seen = material(size)
+  queries, labels = Toy(size).splits['validation']
+  database, classes = Toy(size).splits['train']
   found = {
-    (r['metric'], r['dim']): r
-    for r in knn.KNN(functions(), data, DIMS, mesh, neighbours=9).run(
-      WEIGHTS, {}
-    )
+    (r['metric'], r['dim']): r for r in knn.KNN(neighbours=9).run(seen)[0]
   }
-  scored = {
-    (r['metric'], r['dim']): r
-    for r in linear.Linear(functions(), data, DIMS, mesh).run(WEIGHTS, {})
-  }
+  scored = {(r['metric'], r['dim']): r for r in linear.Linear().run(seen)[0]}
   for m in DIMS:
     _, order = naive_top_k(queries, database, m, 9)
     hits = (classes[order[:, 0]] == labels).sum()

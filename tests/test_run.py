@@ -330,8 +330,9 @@ def test_evaluation_uses_the_moving_average(tmp_path):
   broken = dataclasses.replace(
     fresh, params=jax.tree.map(lambda x: x * float('nan'), fresh.params)
   )
-  rows = run.evaluators['linear'].run(broken.best_params, broken.stats)
-  assert rows == run.evaluators['linear'].run(fresh.average, fresh.stats)
+  linear = run.evaluators['linear']
+  rows = linear.run(run.evidence(broken.best_params, broken.stats))
+  assert rows == linear.run(run.evidence(fresh.average, fresh.stats))
   assert isinstance(broken, state.TrainState)
 
 

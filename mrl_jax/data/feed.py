@@ -86,19 +86,41 @@ class Feed:
         yield ahead
       ahead = ready
 
-  def batches(self, split: str) -> Iterator[dict[str, jax.Array]]:
-    """Every example of a split once, in order; padding carries mask 0."""
+  def batches(
+    self,
+    split: str,
+    change: Callable | None = None,
+    start: int = 0,
+    stop: int | None = None,
+  ) -> Iterator[dict[str, jax.Array]]:
+    """Examples start to stop of a split, in order; padding carries mask 0.
+
+    `change(image, index)` alters each image [h w c] uint8 that the encoder
+    would see, without changing its shape.
+    """
     size = self.eval_batch_size
     rows = sharding.local_rows(size, self.mesh)
     local = pipeline.evaluation_batches(
       self.splits[split],
-      lambda image: transforms.centre_crop(
-        image, self.image_size, self.eval_crop
-      ),
+      lambda image, index: self.view(image, index, change),
       batch_size=size,
       rows=rows,
       threads=self.threads,
+      start=start,
+      stop=stop,
     )
     for batch in local:
       self.poll()
       yield sharding.global_batch(batch, rows, size, self.mesh)
+
+  def view(
+    self, image: np.ndarray, index: int, change: Callable | None = None
+  ) -> np.ndarray:
+    """What the encoder sees of an image when it is evaluated, uint8."""
+    image = transforms.centre_crop(image, self.image_size, self.eval_crop)
+    return image if change is None else change(image, index)
+
+  def images(self, split: str, rows) -> np.ndarray:
+    """Some images [n h w c] of a split, as the encoder sees them."""
+    examples = self.splits[split]
+    return np.stack([self.view(examples[int(i)]['image'], i) for i in rows])

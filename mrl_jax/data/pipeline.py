@@ -89,13 +89,16 @@ def evaluation_batches(
   batch_size: int,
   rows: np.ndarray,
   threads: int = 8,
+  start: int = 0,
+  stop: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """This process's rows of ceil(n / batch_size) batches, in order, once.
+  """This process's rows of the batches of examples start to stop, in order.
 
-  The last batch is filled with zeros that carry mask 0. Every process yields
-  the same number of batches.
+  `transform(image, index)` gets the example's index too. The last batch is
+  filled with zeros that carry mask 0. Every process yields the same number of
+  batches.
   """
-  count = len(examples)
+  count = len(examples) if stop is None else stop
   blank = None
 
   def row(index: int) -> dict:
@@ -103,16 +106,16 @@ def evaluation_batches(
     if index < count:
       example = examples[index]
       return {
-        'image': transform(example['image']),
+        'image': transform(example['image'], index),
         'label': np.int32(example['label']),
         'mask': np.float32(1),
       }
     if blank is None:
-      blank = np.zeros_like(transform(examples[0]['image']))
+      blank = np.zeros_like(transform(examples[0]['image'], 0))
     return {'image': blank, 'label': np.int32(0), 'mask': np.float32(0)}
 
   indices = [
-    int(start + r) for start in range(0, count, batch_size) for r in rows
+    int(first + r) for first in range(start, count, batch_size) for r in rows
   ]
   return iter(
     grain.MapDataset.source(indices)

@@ -17,57 +17,40 @@ class KNN:
       (arXiv:1805.01978, section 3.4).
   """
 
-  def __init__(
-    self, functions, data, dims, mesh, neighbours=20, temperature=0.07
-  ):
+  needs = ('labels',)
+
+  def __init__(self, neighbours: int = 20, temperature: float = 0.07):
     if neighbours < 1 or temperature <= 0:
       raise ValueError(
         f'neighbours={neighbours} must be at least 1 and '
         f'temperature={temperature} above 0'
       )
-    self.data, self.dims, self.mesh = data, tuple(dims), mesh
     self.neighbours, self.temperature = neighbours, temperature
     self.metrics = ('top1', f'weighted@{neighbours}')
-    where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    self.embed = jax.jit(functions['embed'], out_shardings=where)
 
-  def embeddings(self, params, stats, split: str):
-    """(embeddings [n d], labels [n]) of a split, padding dropped."""
-    parts, labels = [], []
-    pick = jax.jit(
-      lambda batch: (batch['label'], batch['mask']),
-      out_shardings=jax.sharding.NamedSharding(
-        self.mesh, jax.sharding.PartitionSpec()
-      ),
-    )
-    for batch in self.data.batches(split):
-      embedded = self.embed(params, stats, batch)
-      label, mask = jax.device_get(pick(batch))
-      parts.append(np.asarray(embedded)[mask > 0])
-      labels.append(label[mask > 0])
-    return np.concatenate(parts), np.concatenate(labels)
-
-  def run(self, params, stats) -> list[dict]:
-    database, database_labels = self.embeddings(params, stats, 'train')
-    queries, labels = self.embeddings(params, stats, 'validation')
+  def run(self, evidence) -> tuple[list[dict], dict]:
+    database, queries = evidence.database, evidence.queries
+    dims, labels = evidence.dims, queries.labels
     k = min(self.neighbours, len(database))
     scores, found = jax.device_get(
-      search.nested_top_k(queries, database, self.dims, k, self.mesh)
+      search.nested_top_k(
+        queries.embeddings, database.embeddings, dims, k, evidence.mesh
+      )
     )
-    voters = database_labels[found]
+    voters = database.labels[found]
     rows = []
-    for g, m in enumerate(self.dims):
+    for g, m in enumerate(dims):
       nearest = int(np.sum(voters[g, :, 0] == labels))
       rows.append(
         metrics.proportion_row('knn', 'top1', m, nearest, len(labels))
       )
-    for g, m in enumerate(self.dims):
+    for g, m in enumerate(dims):
       chosen = weighted_vote(voters[g], scores[g], self.temperature)
       right = int(np.sum(chosen == labels))
       rows.append(
         metrics.proportion_row('knn', 'weighted', m, right, len(labels), k=k)
       )
-    return rows
+    return rows, {}
 
 
 def weighted_vote(
@@ -79,8 +62,8 @@ def weighted_vote(
 
   Equal sums go to the smaller class id.
   """
-  classes = int(labels.max()) + 1
   weights = np.exp((scores - scores[:, :1]) / temperature)
-  votes = np.zeros((len(labels), classes))
-  np.add.at(votes, (np.arange(len(labels))[:, None], labels), weights)
-  return votes.argmax(axis=1)
+  same = labels[:, :, None] == labels[:, None, :]
+  votes = np.sum(same * weights[:, None, :].astype(np.float64), axis=-1)
+  winners = np.where(votes == votes.max(axis=1, keepdims=True), labels, np.inf)
+  return winners.min(axis=1).astype(labels.dtype)

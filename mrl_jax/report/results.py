@@ -14,9 +14,10 @@ LABELS = {
 
 
 def curve_name(row: Mapping) -> str:
-  """The curve that a row is a point of: `<evaluator>/<metric>[@k]`."""
+  """The curve a row is a point of: `<evaluator>/<metric>[@k][.variant]`."""
   at = f'@{row["k"]}' if 'k' in row else ''
-  return f'{row["evaluator"]}/{row["metric"]}{at}'
+  variant = f'.{row["variant"]}' if 'variant' in row else ''
+  return f'{row["evaluator"]}/{row["metric"]}{at}{variant}'
 
 
 def label(name: str) -> str:
@@ -32,10 +33,17 @@ def curves(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
   return {name: sorted(c, key=lambda r: r['dim']) for name, c in found.items()}
 
 
-def write(folder: str | Path, rows: list[Mapping]) -> None:
-  """`results.jsonl`, a row a line, and `curves.csv`, a line per dimension."""
+def write(
+  folder: str | Path, rows: list[Mapping], details: Mapping = {}
+) -> None:
+  """`results.jsonl`, a row a line, and `curves.csv`, a line per dimension.
+
+  `details` go to `<evaluator>.json`.
+  """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
+  for name, content in details.items():
+    (folder / f'{name}.json').write_text(json.dumps(content))
   text = ''.join(json.dumps(row) + '\n' for row in rows)
   (folder / 'results.jsonl').write_text(text)
   found = curves(rows)
@@ -59,3 +67,11 @@ def write(folder: str | Path, rows: list[Mapping]) -> None:
 def read(folder: str | Path) -> list[dict]:
   lines = (Path(folder) / 'results.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
+
+
+def details(folder: str | Path) -> dict[str, dict]:
+  """What evaluators found beside rows, by evaluator."""
+  return {
+    path.stem: json.loads(path.read_text())
+    for path in sorted(Path(folder).glob('*.json'))
+  }

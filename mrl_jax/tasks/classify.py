@@ -136,10 +136,9 @@ class Classify:
     self,
     params: PyTree,
     stats: PyTree,
-    batch: Mapping,
+    embedding: Float[Array, 'b d'],
     dims: Sequence[int],
   ) -> Float[Array, 'g b v']:
     """The head's logits at any `dims`, trained or not (heads.py says how)."""
     head = self.module('head', params, stats)
-    embedding = self.embed(params, stats, batch)
     return jnp.stack([head.at(embedding, m)[0] for m in dims])
