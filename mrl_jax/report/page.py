@@ -1,82 +1,95 @@
-"""One evaluation as a page: `report.html`, self-contained."""
+"""One evaluation as `report.html`, self-contained, and as `report.md`."""
 
-import base64
-import html
 import json
 from pathlib import Path
 
-from mrl_jax.report import pictures, results, tables
+from mrl_jax.report import (
+  accuracy,
+  adaptive,
+  blocks,
+  cost,
+  finding,
+  gallery,
+  headline,
+  markdown,
+  markup,
+  pictures,
+  reliability,
+  results,
+  tables,
+)
 
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
-padding:0 1rem;color:#1c1917}
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2rem}
-p.sub{color:#57534e;margin-top:0}img{max-width:100%;height:auto}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:
-tabular-nums}th,td{padding:.3rem .9rem;text-align:right;border-bottom:
-1px solid #e7e5e4}th{font-weight:600}pre{background:#f5f5f4;padding:1rem;
-overflow-x:auto;font-size:.85rem}summary{cursor:pointer;font-weight:600}
-"""
+CHAPTERS = (accuracy, adaptive, finding, cost, reliability, gallery)
+
+ORDER = {blocks.Text: 0, blocks.Picture: 1}  # of a section; then the rest
+
+# What files of another version, or cut off, may raise.
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 
 def write(folder: str | Path, workdir: str | Path) -> Path:
-  """Draws `accuracy_vs_dimension.png` and writes `report.html` in `folder`.
+  """Writes `report.html`, `report.md` and a picture; returns the page.
 
-  Reads `results.jsonl` there, and `config.json` and `environment.json` of the
-  workdir where they exist.
+  Reads `results.jsonl` and the details in `folder`, and `config.json` and
+  `environment.json` of the workdir where they exist. What is missing is not
+  shown; what cannot be read is named.
   """
-  folder, workdir = Path(folder), Path(workdir)
-  rows = results.read(folder)
-  picture = folder / 'accuracy_vs_dimension.png'
-  pictures.accuracy_vs_dimension(picture, rows)
-  image = base64.b64encode(picture.read_bytes()).decode()
-  header, lines = tables.cells(rows)
-  step = rows[0].get('step', '') if rows else ''
-  parts = [
-    '<!doctype html><html lang="en"><meta charset="utf-8">',
-    '<meta name="viewport" content="width=device-width">',
-    f'<title>{html.escape(workdir.name)} at step {step}</title>',
-    f'<style>{STYLE}</style>',
-    f'<h1>{html.escape(workdir.name)}</h1>',
-    f'<p class="sub">Step {step}. {headline(rows)}</p>',
-    '<h2>Accuracy against dimension</h2>',
-    '<img alt="accuracy against dimension"',
-    f' src="data:image/png;base64,{image}">',
-    '<h2>Table</h2><p class="sub">Percent, with 95% Wilson intervals.</p>',
-    '<div class="wide"><table><tr>',
-    ''.join(f'<th>{html.escape(cell)}</th>' for cell in header),
-    '</tr>',
-    *(
-      '<tr>' + ''.join(f'<td>{html.escape(c)}</td>' for c in line) + '</tr>'
-      for line in lines
-    ),
-    '</table></div>',
-  ]
-  if any(line[0].endswith('*') for line in lines):
-    parts.append('<p class="sub">* not a trained dimension</p>')
-  for title, name in (('Config', 'config'), ('Environment', 'environment')):
-    path = workdir / f'{name}.json'
-    if path.exists():
-      content = json.dumps(json.loads(path.read_text()), indent=2)
-      parts.append(
-        f'<h2>{title}</h2><details><summary>{name}.json</summary>'
-        f'<pre>{html.escape(content)}</pre></details>'
-      )
+  folder = Path(folder)
+  seen = results.read_evaluation(folder, workdir)
+  pictures.accuracy_vs_dimension(
+    folder / 'accuracy_vs_dimension.png', seen.rows
+  )
+  parts = sections(seen)
+  step = seen.step
+  sub = f'Step {step:,}. ' if isinstance(step, int) else ''
+  sub += 'Percent, with 95% intervals.'
   path = folder / 'report.html'
-  path.write_text('\n'.join(parts) + '</html>\n')
+  path.write_text(markup.page(seen.name, sub, parts))
+  (folder / 'report.md').write_text(markdown.page(seen.name, sub, parts))
   return path
 
 
-def headline(rows: list[dict]) -> str:
-  """What the smallest dimension keeps of the full width, per top-1 curve."""
-  said = []
-  for name, points in results.curves(rows).items():
-    if not name.endswith('/top1') or len(points) < 2:
-      continue
-    small, full = points[0], points[-1]
-    said.append(
-      f'{html.escape(results.label(name))}: {100 * small["value"]:.1f}% with '
-      f'{small["dim"]} of {full["dim"]} dimensions, '
-      f'{100 * full["value"]:.1f}% with all'
+def sections(seen: results.Evaluation) -> list[blocks.Section]:
+  """The headline, a section per chapter that has something, all tables."""
+  notes = list(seen.notes)
+  parts = [blocks.Section('Recommendation', answer(seen))]
+  for chapter in CHAPTERS:
+    found = [b for part in chapter.PARTS for b in built(part, seen, notes)]
+    found.sort(key=lambda block: ORDER.get(type(block), len(ORDER)))
+    if found:
+      parts.append(blocks.Section(chapter.TITLE, found))
+  every = tables.full(seen)
+  if any(not row.get('trained', True) for row in seen.rows):
+    every.append(blocks.Text(tables.STAR))
+  parts.append(blocks.Section('All numbers', every))
+  around = [
+    blocks.Code(title, json.dumps(content, indent=2))
+    for title, content in (
+      ('config.json', seen.config),
+      ('environment.json', seen.environment),
     )
-  return '; '.join(said) + '.' if said else ''
+    if content
+  ]
+  around += [blocks.Text(note) for note in notes]
+  if around:
+    parts.append(blocks.Section('Config and environment', around))
+  return parts
+
+
+def answer(seen: results.Evaluation) -> list[blocks.Text]:
+  """The recommendation, strong, and the sentences that stand beside it."""
+  return [
+    blocks.Text(words, strong=not index)
+    for index, words in enumerate(headline.words(seen))
+  ]
+
+
+def built(part, seen: results.Evaluation, notes: list[str]) -> list:
+  """What a part draws, all or nothing; a note if its material is malformed."""
+  try:
+    return list(part(seen))
+  except MALFORMED as error:
+    subject = part.__name__.replace('_', ' ')
+    kind = type(error).__name__
+    notes.append(f'{subject} was left out: {kind} {error} in its material')
+    return []

@@ -1,16 +1,30 @@
 """The result files of one evaluation: rows in, rows out, curves."""
 
 import csv
+import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+# What every row has; all other keys are extras of its evaluator.
+KEYS = frozenset(
+  'evaluator metric dim value ci_low ci_high n step trained k variant'.split()
+)
 LABELS = {
   'linear/top1': 'linear head, top-1',
   'linear/top5': 'linear head, top-5',
+  'probe/top1': 'linear probe, top-1',
   'knn/top1': '1-NN',
   'knn/weighted': 'weighted k-NN',
+  'retrieval/map': 'retrieval mAP',
+  'retrieval/map_min': 'retrieval mAP over min(k, R)',
+  'retrieval/p': 'retrieval precision',
+  'retrieval/r': 'retrieval recall',
+  'retrieval/ndcg': 'retrieval nDCG',
+  'retrieval/mrr': 'retrieval MRR',
+  'retrieval/top1': 'retrieval top-1',
 }
+COUNTED = ('knn/weighted', 'few_shot/top1')  # `(k=20)`; all others `@20`
 
 
 def curve_name(row: Mapping) -> str:
@@ -21,8 +35,12 @@ def curve_name(row: Mapping) -> str:
 
 
 def label(name: str) -> str:
-  base, _, k = name.partition('@')
-  return LABELS.get(base, base) + (f' (k={k})' if k else '')
+  """A curve's name for people."""
+  base, _, rest = name.partition('@')
+  said = LABELS.get(base, base)
+  if not rest:
+    return said
+  return f'{said} (k={rest})' if base in COUNTED else f'{said}@{rest}'
 
 
 def curves(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
@@ -38,10 +56,13 @@ def write(
 ) -> None:
   """`results.jsonl`, a row a line, and `curves.csv`, a line per dimension.
 
-  `details` go to `<evaluator>.json`.
+  `details` go to `<evaluator>.json`; those of an earlier evaluation are
+  removed.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
+  for path in folder.glob('*.json'):
+    path.unlink()
   for name, content in details.items():
     (folder / f'{name}.json').write_text(json.dumps(content))
   text = ''.join(json.dumps(row) + '\n' for row in rows)
@@ -65,13 +86,81 @@ def write(
 
 
 def read(folder: str | Path) -> list[dict]:
+  """The rows of an evaluation, as they were written."""
   lines = (Path(folder) / 'results.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
-def details(folder: str | Path) -> dict[str, dict]:
-  """What evaluators found beside rows, by evaluator."""
-  return {
-    path.stem: json.loads(path.read_text())
-    for path in sorted(Path(folder).glob('*.json'))
-  }
+def details(folder: str | Path, notes: list[str] | None = None) -> dict:
+  """What evaluators found beside rows, by evaluator.
+
+  A file that is not a JSON object is left out, and said so in `notes`.
+  """
+  found = {}
+  for path in sorted(Path(folder).glob('*.json')):
+    content = load(path, notes if notes is not None else [])
+    if content is not None:
+      found[path.stem] = content
+  return found
+
+
+def load(path: Path, notes: list[str]) -> dict | None:
+  """The JSON object in a file; None, and a note, if there is none in it."""
+  try:
+    content = json.loads(path.read_text())
+  except ValueError as error:  # also text that is not UTF-8
+    notes.append(f'{path.name} was left out, it is not JSON: {error}')
+    return None
+  if not isinstance(content, dict):
+    notes.append(f'{path.name} was left out: it holds no JSON object')
+    return None
+  return content
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """Everything one page is made of; `notes` says what could not be read."""
+
+  name: str
+  rows: Sequence[Mapping]
+  details: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+  config: Mapping = dataclasses.field(default_factory=dict)
+  environment: Mapping = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
+
+  @property
+  def step(self):
+    return self.rows[0].get('step', '') if self.rows else ''
+
+  @property
+  def width(self):
+    return max((row['dim'] for row in self.rows), default=0)
+
+  def of(self, evaluator: str, metric: str = '') -> dict[str, list[Mapping]]:
+    """The curves of an evaluator, of one metric if it is named."""
+    return curves(
+      row
+      for row in self.rows
+      if row['evaluator'] == evaluator and metric in ('', row['metric'])
+    )
+
+  def curve(self, name: str) -> list[Mapping]:
+    """The rows of one curve by dimension; empty if it was not measured."""
+    return curves(self.rows).get(name, [])
+
+
+def read_evaluation(folder: str | Path, workdir: str | Path) -> Evaluation:
+  """The evaluation in `folder`, with config and environment of its run."""
+  workdir, notes = Path(workdir), []
+  around = {}
+  for name in ('config', 'environment'):
+    path = workdir / f'{name}.json'
+    around[name] = (load(path, notes) if path.exists() else None) or {}
+  found = details(folder, notes)
+  return Evaluation(
+    name=workdir.resolve().name,
+    rows=read(folder),
+    details=found,
+    notes=tuple(notes),
+    **around,
+  )

@@ -1,0 +1,104 @@
+"""What a report is made of, before it is a page or Markdown."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+  """A paragraph; `strong` for the one that answers the question."""
+
+  words: str
+  strong: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A drawing (inline SVG, trusted), its title and the key to its lines.
+
+  A key is (label, colour slot, line style).
+  """
+
+  title: str
+  svg: str
+  keys: Sequence[tuple[str, int, str]] = ()
+  note: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Cells of text. With `fold` it is closed at first, under that title."""
+
+  header: Sequence[str]
+  lines: Sequence[Sequence[str]]
+  note: str = ''
+  fold: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """A small picture from pixels: base64 PNG, words below, right or not."""
+
+  png: str
+  words: str
+  right: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Strip:
+  """Images in a row, such as a query and its neighbours."""
+
+  title: str
+  images: Sequence[Image]
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+  """Text as it is, folded under a title."""
+
+  title: str
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """Blocks under one heading."""
+
+  title: str
+  blocks: Sequence
+
+
+def sentences(seen, evaluator: str, key: str = 'text'):
+  """What an evaluator says in words, one text or several."""
+  said = seen.details.get(evaluator, {}).get(key) or []
+  for words in [said] if isinstance(said, str) else said:
+    yield Text(str(words))
+
+
+def percent(value, digits: int = 2) -> str:
+  """A fraction in percent, `-` if there is none."""
+  if value is None or not math.isfinite(value):
+    return '-'
+  return f'{100 * value:.{digits}f}'
+
+
+def interval(row) -> str:
+  """`98.33 (96.4 to 99.2)`, `-` without a row."""
+  if row is None or not math.isfinite(row['value']):
+    return '-'
+  low, high = row.get('ci_low'), row.get('ci_high')
+  if low is None or high is None:
+    return percent(row['value'])
+  return f'{percent(row["value"])} ({percent(low, 1)} to {percent(high, 1)})'
+
+
+def number(value) -> str:
+  """A number as short as it can be read: 1,234, 12.5, 0.0031."""
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return str(value)
+  if not math.isfinite(value):
+    return '-'
+  if value == int(value) and abs(value) < 1e15:
+    return f'{int(value):,}'
+  return f'{value:,.1f}' if abs(value) >= 100 else f'{value:.4g}'

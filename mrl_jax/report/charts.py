@@ -1,0 +1,217 @@
+"""Charts as inline SVG: text stays text, colours are the page's own."""
+
+import dataclasses
+import io
+import re
+from collections.abc import Sequence
+
+from mrl_jax.report import blocks
+
+# Okabe and Ito's colours, for eyes of all kinds; darker where white needs it.
+COLOURS = (
+  '#0072b2 #d55e00 #009e73 #aa3377 #c98500 #3aa0d8 #6b6b6b #222222'.split()
+)
+MARKERS = 'osD^vPX*'
+STYLES = {'-': 'solid', '--': (0, (5, 2)), ':': (0, (1, 1.6))}
+
+# Drawn with these, replaced by the page's variables: light or dark.
+SLOTS = {f'#{slot:02x}abcd': f'var(--c{slot})' for slot in range(len(COLOURS))}
+INK, FAINT, GROUND = '#01fefe', '#02fefe', '#03fefe'
+SHARED = {INK: 'var(--ink)', FAINT: 'var(--line)', GROUND: 'var(--ground)'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """One curve. `hollow` are the x of points to be drawn open.
+
+  `style` is '-', '--', ':' or '' (points only); `names` stand beside points.
+  """
+
+  label: str
+  x: Sequence[float]
+  y: Sequence[float]
+  low: Sequence[float] = ()
+  high: Sequence[float] = ()
+  colour: int = 0
+  style: str = '-'
+  marker: str = 'o'
+  hollow: frozenset = frozenset()
+  names: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+  """What the axes say, and where they have ticks (log2 where `dims` or
+  `shares` of the full width)."""
+
+  x: str
+  y: str
+  dims: Sequence[float] = ()
+  log_x: bool = False
+  shares: bool = False
+  y_from_zero: bool = False
+  diagonal: bool = False
+  bars: bool = False
+  ticks: Sequence[str] = ()
+
+
+def draw(
+  title: str, axes: Axes, lines: Sequence[Line], note=''
+) -> blocks.Picture:
+  """The lines with their bands; few and short labels stand at their ends."""
+  import matplotlib
+  from matplotlib.figure import Figure
+
+  lines = [line for line in lines if len(line.x)]
+  style = {
+    'svg.fonttype': 'none',
+    'svg.hashsalt': title,
+    'font.size': 9.5,
+    **{f'{key}.color': INK for key in ('text', 'xtick', 'ytick')},
+    'axes.labelcolor': INK,
+    'axes.edgecolor': FAINT,
+    'axes.linewidth': 0.8,
+  }
+  with matplotlib.rc_context(style):
+    figure = Figure(figsize=(5.2, 3.4), layout='constrained')
+    plane = figure.add_subplot(facecolor='none')
+    for line in lines:
+      plot(plane, line, axes, len(lines))
+    frame(plane, axes)
+    keys = [(line.label, line.colour, line.style) for line in lines]
+    if direct(lines, axes):
+      name_ends(plane, lines)
+      keys = []
+    out = io.StringIO()
+    figure.savefig(out, format='svg', transparent=True, metadata={'Date': None})
+  if len(lines) == 1 and axes.bars:
+    keys = []
+  return blocks.Picture(title, clean(out.getvalue(), title), keys, note)
+
+
+def slot(colour: int) -> str:
+  return list(SLOTS)[colour % len(SLOTS)]
+
+
+def plot(plane, line: Line, axes: Axes, count: int) -> None:
+  colour = slot(line.colour)
+  if axes.bars:
+    plane.bar(line.x, line.y, color=colour, width=0.8, alpha=0.85)
+    return
+  if len(line.low):
+    if line.style:
+      plane.fill_between(
+        line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0
+      )
+    else:
+      plane.vlines(line.x, line.low, line.high, color=colour, linewidth=1)
+  if line.style:
+    plane.plot(
+      line.x, line.y, color=colour, linewidth=1.7,
+      linestyle=STYLES[line.style],
+    )  # fmt: skip
+  if not line.marker:
+    return
+  for hollow in (False, True):
+    at = [i for i, x in enumerate(line.x) if (x in line.hollow) == hollow]
+    plane.plot(
+      [line.x[i] for i in at],
+      [line.y[i] for i in at],
+      linestyle='',
+      marker=line.marker,
+      color=colour,
+      markersize=3 if line.style == ':' else 4.6,
+      markerfacecolor=GROUND if hollow else colour,
+    )
+  for x, y, name in zip(line.x, line.y, line.names):
+    plane.annotate(
+      name, (x, y), xytext=(4, -9), textcoords='offset points', fontsize=8
+    )
+
+
+def frame(plane, axes: Axes) -> None:
+  """Labels, ticks, grid; ticks that would touch are left out."""
+  plane.set_xlabel(axes.x)
+  plane.set_ylabel(axes.y)
+  plane.set_axisbelow(True)
+  plane.grid(axis='y', color=FAINT, linewidth=0.7)
+  plane.spines[['top', 'right', 'left']].set_visible(False)
+  plane.tick_params(color=FAINT, length=3)
+  if axes.dims:
+    plane.set_xscale('log', base=2)
+    plane.set_xticks(*zip(*[(d, f'{d:g}') for d in thin(axes.dims)]))
+    plane.minorticks_off()
+  elif axes.log_x:
+    plane.set_xscale('log')
+    plane.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
+    plane.xaxis.set_minor_formatter(lambda *_: '')
+  if axes.shares:
+    plane.set_xscale('log', base=2)
+    plane.xaxis.set_major_formatter(share)
+  if axes.ticks:
+    plane.set_xticks(range(len(axes.ticks)), axes.ticks)
+  if axes.diagonal:
+    plane.axline((0, 0), (100, 100), color=FAINT, linewidth=1.2)
+    plane.set(xlim=(0, 100), ylim=(0, 100))
+  if axes.y_from_zero:
+    plane.set_ylim(bottom=0)
+
+
+def share(value: float, _=None) -> str:
+  """A power of two as 1, 1/2, 1/4 ..."""
+  return f'1/{round(1 / value)}' if 0 < value < 0.9 else f'{value:g}'
+
+
+def thin(dims: Sequence[float], apart: float = 1.3) -> list[float]:
+  """Dims to label, each at least `apart` times the one before."""
+  kept = []
+  for dim in sorted(set(dims), reverse=True):
+    if not kept or kept[-1] >= apart * dim:
+      kept.append(dim)
+  while len(kept) > 11:
+    kept = kept[::2]
+  return kept[::-1]
+
+
+def direct(lines: Sequence[Line], axes: Axes) -> bool:
+  """Whether the lines are few and their names short: no key is needed."""
+  return (
+    2 <= len(lines) <= 4
+    and not axes.bars
+    and all(line.style and len(line.label) <= 14 for line in lines)
+  )
+
+
+def name_ends(plane, lines: Sequence[Line]) -> None:
+  """Names right of the axes at the heights of the ends, pushed apart."""
+  low, high = plane.get_ylim()
+  ends = sorted(((line.y[-1] - low) / (high - low), line) for line in lines)
+  gap, heights = 0.075, []
+  for height, _ in ends:
+    heights.append(max(height, heights[-1] + gap) if heights else height)
+  over = max(0, heights[-1] - 1)
+  for (_, line), height in zip(ends, heights):
+    plane.annotate(
+      line.label,
+      (1.02, height - over),
+      xycoords='axes fraction',
+      va='center',
+      color=slot(line.colour),
+    )
+
+
+def clean(svg: str, title: str) -> str:
+  """The drawing alone: no ids, links, fonts; two decimals; page colours."""
+  svg = svg[svg.index('<svg') :]
+  svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg, flags=re.S)
+  box = re.search(r'viewBox="[^"]*"', svg)[0]
+  body = svg[svg.index('>') + 1 :]
+  body = re.sub(r'<g id="[^"]*"', '<g', body).replace('xlink:href', 'href')
+  body = re.sub(r'font: ([\d.]+)px [^;"]*', r'font-size: \1px', body)
+  body = re.sub(r'font-family: [^;\"]*;? ?', '', body)
+  body = re.sub(r'(\d+\.\d{2})\d+', r'\1', body)
+  body = re.sub(r'\s*\n\s*', '\n', body)
+  for colour, variable in (SLOTS | SHARED).items():
+    body = body.replace(colour, variable)
+  name = re.sub(r'[<>&"]', ' ', title)
+  return f'<svg {box} role="img" aria-label="{name}">{body}'

@@ -1,0 +1,45 @@
+"""Blocks as Markdown: words and tables; drawings stay in the page."""
+
+import re
+
+from mrl_jax.report import blocks, tables
+
+
+def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
+  """A document with the same words and tables as the page."""
+  first, *rest = sections
+  parts = [f'# {plain(title)}', plain(sub), *contents(first)]
+  for section in rest:
+    found = contents(section)
+    if found:
+      parts += [f'## {plain(section.title)}', *found]
+  return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def contents(section: blocks.Section) -> list[str]:
+  out = []
+  for block in section.blocks:
+    if isinstance(block, blocks.Text):
+      words = plain(block.words)
+      out.append(f'**{words}**' if block.strong else words)
+    elif isinstance(block, blocks.Table):
+      lines = [[plain(cell) for cell in line] for line in block.lines]
+      out += [f'### {plain(block.fold)}'] * bool(block.fold)
+      out += [tables.grid(list(map(plain, block.header)), lines)]
+      out += [plain(block.note)] * bool(block.note)
+    elif isinstance(block, blocks.Code):
+      out += [f'### {plain(block.title)}', fenced(block.text)]
+  return out
+
+
+def plain(words: str) -> str:
+  """Text that Markdown shows as it is."""
+  words = words.replace('&', '&amp;').replace('<', '&lt;')
+  return re.sub(r'([*_`\[\]])', r'\\\1', words)
+
+
+def fenced(content: str) -> str:
+  """Text as it is, within a fence longer than any in it."""
+  longest = max(map(len, re.findall(r'`+', content)), default=0)
+  fence = '`' * max(3, longest + 1)
+  return f'{fence}json\n{content}\n{fence}'

@@ -1,0 +1,162 @@
+"""Blocks as HTML that stands alone: light and dark, phone and desk."""
+
+import html
+import re
+
+from mrl_jax.report import blocks, charts
+
+DARK = '#56b4e9 #ff8a50 #2fc79a #e58bc4 #f0b840 #9ad4f5 #a0a0a0 #e6e6e6'.split()
+STYLE = """
+:root{color-scheme:light dark;--ink:#1c1917;--soft:#57534e;--line:#dcd8d4;
+--ground:#fff;--panel:#f5f5f4;--good:#00694d;--bad:#b04400;%s}
+@media(prefers-color-scheme:dark){:root{--ink:#ece9e6;--soft:#b0aaa4;
+--line:#45413d;--ground:#191716;--panel:#262322;--good:#2fc79a;
+--bad:#ff8a50;%s}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:0 auto;
+padding:1rem;color:var(--ink);background:var(--ground)}
+h1{font-size:1.5rem;margin:.5rem 0 0}h2{font-size:1.2rem;margin:0 0 .5rem}
+section{border-top:1px solid var(--line);padding-top:1rem;margin-top:1.5rem}
+nav{position:sticky;top:0;background:var(--ground);padding:.4rem 0;
+display:flex;gap:.2rem 1rem;overflow-x:auto;white-space:nowrap;font-size:.9rem}
+a{color:var(--c0)}.soft{color:var(--soft);font-size:.9rem;margin:.3rem 0}
+.strong{font-size:1.15rem;font-weight:600;border-left:.3rem solid var(--c0);
+padding-left:.8rem;max-width:46rem}
+.figures{display:grid;gap:1.5rem 2rem;
+grid-template-columns:repeat(auto-fit,minmax(min(100%%,24rem),1fr))}
+figure{margin:0;max-width:36rem}svg{width:100%%;height:auto;display:block}
+figcaption{font-weight:600}.keys{display:flex;flex-wrap:wrap;gap:0 1rem;
+font-size:.85rem}.key i{display:inline-block;width:1.4em;vertical-align:middle;
+margin-right:.4em;border-top:.2em solid}.key .points{width:.6em;height:.6em;
+border:0;border-radius:50%%}.wide{overflow-x:auto;margin:.5rem 0}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;
+font-size:.9rem}th,td{padding:.25rem .7rem;text-align:right;white-space:nowrap;
+border-bottom:1px solid var(--line)}td:first-child,th:first-child{
+text-align:left;padding-left:0}pre{background:var(--panel);padding:1rem;
+overflow-x:auto;font-size:.85rem}summary{cursor:pointer;padding:.2rem 0}
+.strip{display:flex;gap:.5rem;overflow-x:auto;padding:.3rem 0}
+.thumb{margin:0;flex:none;width:5.5rem;font-size:.75rem;text-align:center}
+.thumb img{width:100%%;image-rendering:pixelated;display:block;
+border:.2rem solid var(--line)}.right img{border-color:var(--good)}
+.wrong img{border:.2rem dashed var(--bad)}.thumb figcaption{font-weight:400}
+"""
+
+
+def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
+  """A whole document; the first section stands above the navigation."""
+  first, *rest = sections
+  links = ''.join(
+    f'<a href="#{anchor(section.title)}">{html.escape(section.title)}</a>'
+    for section in rest
+  )
+  return '\n'.join(
+    [
+      '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+      '<meta name="viewport" content="width=device-width,initial-scale=1">',
+      f'<title>{html.escape(title)}</title>',
+      f'<style>{STYLE % (colours(charts.COLOURS), colours(DARK))}</style>',
+      f'</head><body><h1>{html.escape(title)}</h1>',
+      f'<p class="soft">{html.escape(sub)}</p>',
+      contents(first),
+      f'<nav aria-label="sections">{links}</nav>',
+      *(
+        f'<section id="{anchor(section.title)}">'
+        f'<h2>{html.escape(section.title)}</h2>{contents(section)}</section>'
+        for section in rest
+      ),
+      '</body></html>\n',
+    ]
+  )
+
+
+def colours(values) -> str:
+  return ''.join(f'--c{slot}:{value};' for slot, value in enumerate(values))
+
+
+def anchor(title: str) -> str:
+  return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
+
+
+def contents(section: blocks.Section) -> str:
+  """Blocks in order; pictures that follow each other share a grid."""
+  out, figures = [], []
+  for block in [*section.blocks, None]:
+    if isinstance(block, blocks.Picture):
+      figures.append(picture(block))
+      continue
+    if figures:
+      out.append(f'<div class="figures">{"".join(figures)}</div>')
+      figures = []
+    if block is not None:
+      out.append(DRAWN[type(block)](block))
+  return '\n'.join(out)
+
+
+def text(block: blocks.Text) -> str:
+  kind = 'strong' if block.strong else 'soft'
+  return f'<p class="{kind}">{html.escape(block.words)}</p>'
+
+
+def picture(block: blocks.Picture) -> str:
+  keys = ''.join(key(*entry) for entry in block.keys)
+  return (
+    f'<figure><figcaption>{html.escape(block.title)}</figcaption>'
+    f'<div class="keys">{keys}</div>{block.svg}'
+    f'<p class="soft">{html.escape(block.note)}</p></figure>'
+  )
+
+
+def key(label: str, slot: int, style: str) -> str:
+  colour = f'var(--c{slot % len(charts.COLOURS)})'
+  line = {'-': 'solid', '--': 'dashed', ':': 'dotted'}.get(style)
+  if line:
+    mark = f'<i style="border-top:.2em {line} {colour}"></i>'
+  else:
+    mark = f'<i class="points" style="background:{colour}"></i>'
+  return f'<span class="key">{mark}{html.escape(label)}</span>'
+
+
+def table(block: blocks.Table) -> str:
+  head = ''.join(f'<th scope="col">{html.escape(c)}</th>' for c in block.header)
+  lines = ''.join(
+    '<tr>' + ''.join(f'<td>{html.escape(c)}</td>' for c in line) + '</tr>\n'
+    for line in block.lines
+  )
+  note = f'<p class="soft">{html.escape(block.note)}</p>' if block.note else ''
+  made = (
+    f'<div class="wide"><table><tr>{head}</tr>\n{lines}</table></div>{note}'
+  )
+  if not block.fold:
+    return made
+  title = html.escape(block.fold)
+  return f'<details><summary>{title}</summary>{made}</details>'
+
+
+def strip(block: blocks.Strip) -> str:
+  images = ''.join(thumb(image) for image in block.images)
+  title = html.escape(block.title)
+  return f'<p class="soft">{title}</p><div class="strip">{images}</div>'
+
+
+def thumb(image: blocks.Image) -> str:
+  kind = {True: ' right', False: ' wrong', None: ''}[image.right]
+  words = html.escape(image.words, quote=True)
+  if not re.fullmatch(r'[A-Za-z0-9+/=\s]*', image.png):
+    raise ValueError('an image is not base64')
+  return (
+    f'<figure class="thumb{kind}"><img alt="{words}" '
+    f'src="data:image/png;base64,{image.png}">'
+    f'<figcaption>{words}</figcaption></figure>'
+  )
+
+
+def code(block: blocks.Code) -> str:
+  title, content = html.escape(block.title), html.escape(block.text)
+  return f'<details><summary>{title}</summary><pre>{content}</pre></details>'
+
+
+DRAWN = {
+  blocks.Text: text,
+  blocks.Table: table,
+  blocks.Strip: strip,
+  blocks.Code: code,
+}
