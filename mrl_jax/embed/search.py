@@ -1,7 +1,6 @@
 """Exact nearest neighbours at every prefix in one pass over the database."""
 
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -14,9 +13,10 @@ from mrl_jax.shapes import Array, Float, Int
 
 ROWS_AT_ONCE = 65_536  # a slab: read of the database at once
 QUERIES_AT_ONCE = 256
-SCORES_AT_ONCE = 1 << 25  # g * r * q of them are alive on one device
-ROWS_PER_NEIGHBOUR = 128  # of a chunk; fewer cost more selecting per row
-SMALLEST_CHUNK = 1024
+SCORES_AT_ONCE = 1 << 24  # g * r * q of them are alive on one device
+BLOCK = 1024  # rows multiplied at once: their products stay in cache
+GROUP = 8
+EPSILON = 1e-12  # under the root, as in nested.prefix_norms
 RECALL_TARGET = 0.99  # of approximate=True
 
 
@@ -47,8 +47,8 @@ def nested_top_k(
   dims = tuple(int(m) for m in dims)
   check(queries, database, dims, k)
   total, tile = len(database), min(QUERIES_AT_ONCE, len(queries))
-  slab, chunk, group = sizes(total, tile, len(dims), k, mesh.size)
-  search = program(mesh, dims, k, chunk, group, approximate)
+  slab, chunk, block = sizes(total, tile, len(dims), mesh.size)
+  search = program(mesh, dims, k, chunk, block, approximate)
   everywhere = NamedSharding(mesh, PartitionSpec())
   apart = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
   count = round_up(len(queries), tile)
@@ -83,56 +83,68 @@ def check(queries, database, dims, k) -> None:
     raise ValueError(f'k={k} must be from 1 to the {len(database)} rows')
 
 
-def sizes(total: int, tile: int, prefixes: int, k: int, devices: int) -> tuple:
-  """(rows of a slab, of a chunk of it on one device, of a group).
+def sizes(total: int, tile: int, prefixes: int, devices: int) -> tuple:
+  """(rows of a slab, of a chunk of it on one device, of a block of that).
 
-  A slab is the same number of chunks on each device, a chunk whole groups.
-  The group is the power of two nearest below the root of chunk / k: as many
-  maxima are looked through as scores of chosen groups.
+  A slab is the same number of chunks on each device, a chunk whole blocks.
+  Scores of a chunk are alive together, products of a block stay in cache.
   """
   share = -(-min(ROWS_AT_ONCE, total) // devices)
   most = max(SCORES_AT_ONCE // (prefixes * tile), 1)
-  chunk = min(share, most, max(ROWS_PER_NEIGHBOUR * k, SMALLEST_CHUNK))
-  group = 1 << max(int(math.log2(max(chunk / k, 1)) / 2), 0)
-  chunks = -(-share // chunk)
-  chunk = round_up(-(-share // chunks), group)
-  return devices * chunks * chunk, chunk, group
+  chunks = -(-share // most)
+  blocks = -(-share // (chunks * BLOCK))
+  block = round_up(-(-share // (chunks * blocks)), GROUP)
+  return devices * chunks * blocks * block, blocks * block, block
 
 
 @functools.lru_cache(maxsize=32)
-def program(mesh: Mesh, dims, k: int, chunk: int, group: int, approximate):
+def program(mesh: Mesh, dims, k: int, chunk: int, block: int, approximate):
   """The jitted search of one slab, merged with what was best before it."""
   axes = mesh.axis_names
 
   def local(asked, own, start, total, scores, rows):
     start += jax.lax.axis_index(axes) * len(own)
-    lengths = nested.prefix_norms(own, dims)
+    blocks = own.reshape(-1, chunk // block, block, own.shape[1])
+    there = start + jnp.arange(len(own), dtype=jnp.int32) < total
+    given = (
+      blocks,
+      jax.lax.map(lambda some: jax.lax.map(scales, some), blocks),
+      there.reshape(blocks.shape[:3]),
+      start + chunk * jnp.arange(len(blocks), dtype=jnp.int32),
+    )
 
-    def one(given):
-      columns, *best = given
-      found = scan(columns, own, lengths, start, total)
+    def one(asked_best):
+      columns, *best = asked_best
+      found = scan(columns, given)
       if mesh.size > 1:
         found = (jax.lax.all_gather(x, axes, axis=2, tiled=True) for x in found)
       return merge(best, found, k)
 
     return jax.lax.map(one, (asked, scores, rows))
 
-  def scan(columns, own, lengths, start, total):
-    scale = 1 / nested.prefix_norms(columns.T, dims)
-    blocks = own.reshape(-1, chunk, own.shape[1])
-    lengths = lengths.reshape(len(dims), -1, chunk).swapaxes(0, 1)
-    starts = start + chunk * jnp.arange(len(blocks), dtype=jnp.int32)
+  def scales(rows):
+    return 1 / row_norms(rows, dims)
 
-    def step(best, given):
-      block, lengths, start = given
-      there = start + jnp.arange(chunk, dtype=jnp.int32) < total
-      scores = similarities(columns, block, 1 / lengths, scale, there, dims)
-      found = select(scores, k, group, approximate)
-      return merge(best, (found[0], found[1] + start), k), None
+  def scan(columns, given):
+    own = 1 / nested.prefix_norms(columns.T, dims)
+
+    def score(_, some):
+      scores = similarities(columns, own, *some, dims)
+      return None, (scores, [group_maxima(one) for one in scores])
+
+    def step(best, some):
+      _, found = jax.lax.scan(score, None, some[:3])
+      levels = [
+        [x.reshape(-1, x.shape[-1]) for x in level] for level in zip(*found)
+      ]
+      select = approximately if approximate else exactly
+      scores, rows = zip(*(select(*level, k) for level in levels))
+      found = jnp.stack(scores), jnp.stack(rows) + some[3]
+      return merge(best, found, k), None
 
     shape = (len(dims), columns.shape[1], k)
     empty = jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)
-    return jax.lax.scan(step, empty, (blocks, lengths, starts))[0]
+    return jax.lax.scan(step, empty, given)[0]
 
   whole, split = PartitionSpec(), PartitionSpec(axes)
   return jax.jit(
@@ -147,47 +159,66 @@ def program(mesh: Mesh, dims, k: int, chunk: int, group: int, approximate):
   )
 
 
-def similarities(columns, block, row_scale, column_scale, there, dims) -> list:
+def row_norms(rows: Float[Array, 'r d'], dims) -> Float[Array, 'g r']:
+  """nested.prefix_norms by sums of blocks: faster for many rows at once."""
+  squares, total, sums = jnp.square(rows.astype(jnp.float32)), 0, []
+  for part in nested.blocks(dims):
+    # The barrier keeps each sum from being made anew for all later ones.
+    one = jax.lax.optimization_barrier(jnp.sum(squares[:, part], axis=1))
+    total = total + one
+    sums.append(total)
+  return jnp.sqrt(jnp.stack(sums) + EPSILON)
+
+
+def similarities(columns, own, rows, scale, there, dims) -> list:
   """Of every prefix the cosines [r q], -inf for rows that are not there."""
-  block = block.astype(jnp.float32)
+  rows = rows.astype(jnp.float32)
   products, scores = 0, []
   for g, part in enumerate(nested.blocks(dims)):
-    product = jnp.matmul(block[:, part], columns[part], precision='highest')
+    product = jnp.matmul(rows[:, part], columns[part], precision='highest')
     products = products + product
-    scaled = products * row_scale[g][:, None] * column_scale[g]
+    scaled = products * scale[g][:, None] * own[g]
     scores.append(jnp.where(there[:, None], scaled, -jnp.inf))
   return scores
 
 
-def select(scores: list, k: int, group: int, approximate: bool) -> tuple:
-  """(the k best scores or all, their rows) of each prefix, [g q k].
+def group_maxima(scores: Float[Array, 'r q']) -> Float[Array, 'n q']:
+  """The largest of every GROUP rows, of the last that are left too."""
+  lacking = -len(scores) % GROUP
+  if lacking:
+    fill = ((0, lacking), (0, 0))
+    scores = jnp.pad(scores, fill, constant_values=-jnp.inf)
+  return jnp.max(scores.reshape(-1, GROUP, scores.shape[1]), axis=1)
+
+
+def exactly(scores: Float[Array, 'r q'], maxima, k: int) -> tuple:
+  """(the k best scores or all, their rows), [q k].
 
   The k groups of consecutive rows with the largest maxima hold the k best
-  rows: a row outside them has k group maxima before it. Of equal maxima the
-  earlier groups are taken, and groups are looked through in order, so that of
-  equal scores the smaller row comes first.
+  rows: a row outside them has k group maxima before it. So do, of groups,
+  the k best groups of groups, and so on. Of equal maxima the earlier groups
+  are taken, and groups are looked through in order, so that of equal scores
+  the smaller row comes first.
   """
-  found = []
-  for one in scores:
-    keep = min(k, len(one))
-    if approximate:
-      best = jax.lax.approx_max_k(
-        one, keep, reduction_dimension=0, recall_target=RECALL_TARGET
-      )
-      found.append([x.T for x in best])
-      continue
-    if len(one) // group <= keep:
-      found.append(jax.lax.top_k(one.T, keep))
-      continue
-    groups = one.reshape(-1, group, one.shape[1])
-    chosen = jax.lax.top_k(jnp.max(groups, axis=1).T, keep)[1]
-    chosen = jnp.sort(chosen, axis=-1)
-    some = jnp.take_along_axis(groups, chosen.T[:, None], axis=0)
-    some = some.reshape(keep * group, -1).T
-    best, order = jax.lax.top_k(some, keep)
-    which = jnp.take_along_axis(chosen, order // group, axis=-1)
-    found.append((best, which * group + order % group))
-  return tuple(jnp.stack(x) for x in zip(*found))
+  if len(scores) <= GROUP * k:
+    return jax.lax.top_k(scores.T, min(k, len(scores)))
+  chosen = jnp.sort(exactly(maxima, group_maxima(maxima), k)[1], axis=-1)
+  rows = chosen[..., None] * GROUP + jnp.arange(GROUP, dtype=jnp.int32)
+  rows = rows.reshape(len(chosen), -1)
+  # Groups at the end of a level may lack rows: those read as -inf.
+  some = jnp.take_along_axis(
+    scores, rows.T, axis=0, mode='fill', fill_value=-jnp.inf
+  )
+  best, order = jax.lax.top_k(some.T, k)
+  return best, jnp.take_along_axis(rows, order, axis=-1)
+
+
+def approximately(scores: Float[Array, 'r q'], _, k: int) -> tuple:
+  """(scores, rows) [q k] of most of the k best, or of all."""
+  best, rows = jax.lax.approx_max_k(
+    scores.T, min(k, len(scores)), recall_target=RECALL_TARGET
+  )
+  return best, rows
 
 
 def merge(best, found, k: int) -> tuple:
