@@ -6,12 +6,13 @@ several with ever fewer rows. Everything runs on the host.
 """
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mrl_jax.embed import schedules
+from mrl_jax.embed.schedules import Schedule
 from mrl_jax.shapes import Bool, Float, Int
 
 SCORES_AT_ONCE = 1 << 23  # q * r of a shortlist are alive
@@ -19,63 +20,6 @@ GATHERED_AT_ONCE = 1 << 22  # numbers of reranked rows that are alive
 GROUP = 64
 EPSILON = 1e-12  # under the root, as in nested.prefix_norms
 TIE = 1e-6  # scores this close to the k-th are as good
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-  """What to keep and by which prefix to order it.
-
-  Attributes:
-    dim: prefix of the first shortlist.
-    keeps: rows kept before each rerank, never increasing; () for none.
-    dims: prefix of each rerank.
-  """
-
-  dim: int
-  keeps: tuple[int, ...] = ()
-  dims: tuple[int, ...] = ()
-
-  def __post_init__(self):
-    if len(self.keeps) != len(self.dims):
-      raise ValueError(
-        f'keeps={self.keeps} and dims={self.dims} must be equally many'
-      )
-    if any(a < b for a, b in itertools.pairwise(self.keeps)):
-      raise ValueError(f'keeps={self.keeps} must not increase')
-    if min((self.dim, *self.keeps, *self.dims)) < 1:
-      raise ValueError(f'{self} must hold whole numbers above 0')
-
-  def within(self, rows: int) -> 'Schedule':
-    """The same, keeping no more than there are rows."""
-    keeps = tuple(min(keep, rows) for keep in self.keeps)
-    return dataclasses.replace(self, keeps=keeps)
-
-  def __str__(self):
-    steps = [f'{n} at {m}' for n, m in zip(self.keeps, self.dims)]
-    return ', '.join([f'all at {self.dim}', *steps])
-
-
-def adaptive(dim: int, shortlist: int, width: int) -> Schedule:
-  """The paper's adaptive retrieval: one shortlist, one rerank."""
-  return Schedule(dim, (shortlist,), (width,))
-
-
-def funnel(dim: int, width: int) -> Schedule:
-  """The paper's funnel: 200, 100, 50, 25, 10 rows at twice the dims each.
-
-  Its last rerank is at full width; dims beyond the width are the width.
-  """
-  dims = [min(dim << i, width) for i in range(1, 5)]
-  return Schedule(dim, (200, 100, 50, 25, 10), (*dims, width))
-
-
-def mflops(schedule: Schedule, rows: int, rerank: bool = True) -> float:
-  """Millions of multiply-adds per query, N m of the shortlist + K d each.
-
-  The paper's own count leaves the reranks out: `rerank=False`.
-  """
-  steps = zip(schedule.keeps, schedule.dims) if rerank else ()
-  return (rows * schedule.dim + sum(n * m for n, m in steps)) / 1e6
 
 
 class Database:
@@ -101,8 +45,6 @@ class Database:
 
   def prefix(self, dim: int) -> Float[np.ndarray, 'r m']:
     """All rows cut to `dim`, then normalised, float32 and contiguous."""
-    if not 0 < dim <= self.width:
-      raise ValueError(f'dim={dim} must be from 1 to the width {self.width}')
     if dim not in self.cut:
       whole = np.empty((len(self), dim), np.float32)
       for start in range(0, len(self), 65_536):
@@ -147,6 +89,7 @@ def search(
     ValueError: if k exceeds the rows or what the last stage keeps.
   """
   queries = np.atleast_2d(queries)
+  check(database, queries, schedule)
   schedule = schedule.within(len(database))
   last = schedule.keeps[-1] if schedule.keeps else len(database)
   if not 0 < k <= last:
@@ -157,6 +100,19 @@ def search(
     rows = np.sort(rows[:, :keep], axis=1)
     scores, rows = rerank(database, queries, rows, dim)
   return scores[:, :k], rows[:, :k]
+
+
+def check(database: Database, queries, schedule: Schedule) -> None:
+  """Raises ValueError unless widths fit."""
+  if queries.shape[1] != database.width:
+    raise ValueError(
+      f'queries are {queries.shape[1]} wide, the database {database.width}'
+    )
+  widest = max((schedule.dim, *schedule.dims))
+  if widest > database.width:
+    raise ValueError(
+      f'dim={widest} must be from 1 to the width {database.width}'
+    )
 
 
 def top_k(queries: Float[np.ndarray, 'q m'], database: Database, k: int):
@@ -260,21 +216,11 @@ class Choice:
   seconds: float
 
 
-def candidates(dims: Sequence[int], k: int, rows: int) -> list[Schedule]:
-  """Schedules worth a try: one rerank at full width, or one before it."""
-  width, keeps = dims[-1], sorted({min(n * k, rows) for n in (1, 2, 5, 10, 20)})
-  found = [adaptive(dim, keep, width) for dim in dims[:-1] for keep in keeps]
-  for dim, middle in itertools.combinations(dims[:-1], 2):
-    for many, few in itertools.combinations(keeps, 2):
-      found.append(Schedule(dim, (many, few), (middle, width)))
-  return found
-
-
 def choose_schedule(
   database: Database,
   queries: Float[np.ndarray, 'q d'],
   exact: tuple,
-  schedules: Sequence[Schedule],
+  tried: Sequence[Schedule],
   budget_mflops: float = np.inf,
   budget_seconds: float = np.inf,
   clock: Callable[[], float] = time.perf_counter,
@@ -290,11 +236,11 @@ def choose_schedule(
   """
   chosen = None
   k = np.asarray(exact[1]).shape[1]
-  costs = [(mflops(s, len(database)), i) for i, s in enumerate(schedules)]
+  costs = [(schedules.mflops(s, len(database)), i) for i, s in enumerate(tried)]
   for cost, index in sorted(costs):
     if cost > budget_mflops:
       break
-    schedule = schedules[index]
+    schedule = tried[index]
     for dim in {schedule.dim, *schedule.dims} - {database.width}:
       database.prefix(dim)  # made before the clock starts
     started = clock()
