@@ -1,7 +1,6 @@
 """Search and evaluators against naive numpy; equal on any mesh."""
 
 import functools
-import json
 
 import jax
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from mrl_jax import nested, sharding
 from mrl_jax.embed import evidence, search
 from mrl_jax.evaluators import knn, linear
-from mrl_jax.report import page, results, tables
 
 DIMS = (4, 6, 16)
 
@@ -152,58 +150,3 @@ def test_knn_and_linear_equal_naive_counts_for_any_batch_size(size):
     assert scored['top5', m]['value'] == 1  # four classes
     low, high = scored['top1', m]['ci_low'], scored['top1', m]['ci_high']
     assert low < scored['top1', m]['value'] < high
-
-
-def rows():
-  made = []
-  for name, metric, extra in (
-    ('linear', 'top1', {}),
-    ('knn', 'weighted', {'k': 20}),
-  ):
-    for dim in (8, 12, 16):
-      made.append(
-        dict(
-          evaluator=name,
-          metric=metric,
-          dim=dim,
-          value=dim / 20,
-          ci_low=dim / 20 - 0.1,
-          ci_high=dim / 20 + 0.1,
-          n=100,
-          step=5,
-          trained=dim != 12,
-          **extra,
-        )
-      )
-  return made
-
-
-def test_results_round_trip_and_curves(tmp_path):
-  results.write(tmp_path, rows())
-  assert results.read(tmp_path) == rows()
-  lines = (tmp_path / 'curves.csv').read_text().splitlines()
-  assert lines[0].split(',')[:3] == ['dim', 'linear/top1', 'linear/top1/ci_low']
-  assert lines[1].split(',')[:2] == ['8', '0.4']
-  assert len(lines) == 4
-
-
-def test_tables_mark_untrained_dims():
-  text = tables.text(rows())
-  assert '12*' in text and '* not a trained dimension' in text
-  assert '40.00 (30.0 to 50.0)' in text
-  assert tables.markdown(rows()).splitlines()[1].startswith('| --- |')
-
-
-def test_the_page_stands_alone(tmp_path):
-  results.write(tmp_path / 'eval', rows())
-  (tmp_path / 'config.json').write_text(json.dumps({'note': '<b>&'}))
-  path = page.write(tmp_path / 'eval', tmp_path)
-  text = path.read_text()
-  assert 'data:image/png;base64,' in text and '40.00' in text
-  assert '&lt;b&gt;' in text and '<b>&' not in text
-  assert 'http' not in text.replace('https://www.w3.org', '')
-  from PIL import Image
-
-  with Image.open(tmp_path / 'eval' / 'accuracy_vs_dimension.png') as picture:
-    assert picture.size[0] > 800
-    assert len(picture.convert('RGB').getcolors(1 << 24)) > 20  # drawn on

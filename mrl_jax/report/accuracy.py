@@ -64,7 +64,8 @@ def kept(seen):
       colour = curves.MAIN[curves.base(name)]
       share = [100 * p['value'] / full for p in points]
       x = [p['dim'] / points[-1]['dim'] for p in points]
-      lines.append(charts.Line(label, x, share, colour=colour))
+      marker = charts.MARKERS[colour]
+      lines.append(charts.Line(label, x, share, colour=colour, marker=marker))
   dotted = [
     charts.Line(
       line.label, [x / line.x[-1] for x in line.x], line.y,
@@ -93,6 +94,9 @@ def baselines(seen):
       label, colour = BASELINES.get(variant, (variant, len(lines)))
       style = '-' if variant in ('prefix', 'ff') else '--'
       lines.append(curves.line(label, points, colour, style=style))
+    if lines and published.comparable(seen.config):
+      beside = {'knn_top1': 'knn/top1', 'probe_top1': 'linear/top1'}[metric]
+      lines += curves.references(beside, curves.BASELINES)
     if lines:
       yield charts.draw(
         f'Baselines at the same size, {word}',

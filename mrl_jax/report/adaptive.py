@@ -96,8 +96,8 @@ def policies(rows) -> blocks.Table:
       ]
       for row in rows
     ],
-    'The sum counts every dimension tried on the way. Deviation of the '
-    'accuracy over splits, as a fraction.',
+    'The sum counts every dimension tried on the way. The deviation is that '
+    'of the accuracy over splits, as a fraction.',
   )
 
 

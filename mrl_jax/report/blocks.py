@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 
 
@@ -14,15 +15,22 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-  """A drawing (inline SVG, trusted), its title and the key to its lines.
+class Key:
+  """What a line of a chart is: its colour slot, style and marker."""
 
-  A key is (label, colour slot, line style).
-  """
+  label: str
+  colour: int
+  style: str
+  marker: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A drawing (inline SVG, trusted), its title and the key to its lines."""
 
   title: str
   svg: str
-  keys: Sequence[tuple[str, int, str]] = ()
+  keys: Sequence[Key] = ()
   note: str = ''
 
 
@@ -38,19 +46,23 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-  """A small picture from pixels: base64 PNG, words below, right or not."""
+  """A small picture: PNG in base64, words below it, right or not."""
 
   png: str
   words: str
   right: bool | None = None
 
+  def __post_init__(self):
+    if not re.fullmatch(r'[A-Za-z0-9+/=]+', self.png):
+      raise ValueError('an image is not base64')
+
 
 @dataclasses.dataclass(frozen=True)
-class Strip:
-  """Images in a row, such as a query and its neighbours."""
+class Card:
+  """Rows of images under one title: (words, images) each."""
 
   title: str
-  images: Sequence[Image]
+  rows: Sequence[tuple[str, Sequence[Image]]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import re
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ SHARED = {INK: 'var(--ink)', FAINT: 'var(--line)', GROUND: 'var(--ground)'}
 class Line:
   """One curve. `hollow` are the x of points to be drawn open.
 
-  `style` is '-', '--', ':' or '' (points only); `names` stand beside points.
+  `style` is '-', '--', ':' or '' (points only).
   """
 
   label: str
@@ -36,7 +37,6 @@ class Line:
   style: str = '-'
   marker: str = 'o'
   hollow: frozenset = frozenset()
-  names: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +66,22 @@ def draw(
   style = {
     'svg.fonttype': 'none',
     'svg.hashsalt': title,
-    'font.size': 9.5,
+    'font.size': 10,
     **{f'{key}.color': INK for key in ('text', 'xtick', 'ytick')},
     'axes.labelcolor': INK,
     'axes.edgecolor': FAINT,
     'axes.linewidth': 0.8,
   }
   with matplotlib.rc_context(style):
-    figure = Figure(figsize=(5.2, 3.4), layout='constrained')
+    figure = Figure(figsize=(5, 3.4), layout='constrained')
     plane = figure.add_subplot(facecolor='none')
     for line in lines:
       plot(plane, line, axes, len(lines))
     frame(plane, axes)
-    keys = [(line.label, line.colour, line.style) for line in lines]
+    keys = [
+      blocks.Key(line.label, line.colour, line.style, line.marker)
+      for line in lines
+    ]
     if direct(lines, axes):
       name_ends(plane, lines)
       keys = []
@@ -101,7 +104,12 @@ def plot(plane, line: Line, axes: Axes, count: int) -> None:
   if len(line.low):
     if line.style:
       plane.fill_between(
-        line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0
+        line.x,
+        line.low,
+        line.high,
+        color=colour,
+        alpha=0.14 if count < 5 else 0.08,
+        linewidth=0,
       )
     else:
       plane.vlines(line.x, line.low, line.high, color=colour, linewidth=1)
@@ -123,10 +131,6 @@ def plot(plane, line: Line, axes: Axes, count: int) -> None:
       markersize=3 if line.style == ':' else 4.6,
       markerfacecolor=GROUND if hollow else colour,
     )
-  for x, y, name in zip(line.x, line.y, line.names):
-    plane.annotate(
-      name, (x, y), xytext=(4, -9), textcoords='offset points', fontsize=8
-    )
 
 
 def frame(plane, axes: Axes) -> None:
@@ -142,7 +146,12 @@ def frame(plane, axes: Axes) -> None:
     plane.set_xticks(*zip(*[(d, f'{d:g}') for d in thin(axes.dims)]))
     plane.minorticks_off()
   elif axes.log_x:
+    from matplotlib.ticker import LogLocator
+
     plane.set_xscale('log')
+    low, high = plane.get_xlim()
+    few = (1, 2, 5) if high / low < 300 else (1,)
+    plane.xaxis.set_major_locator(LogLocator(subs=few))
     plane.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     plane.xaxis.set_minor_formatter(lambda *_: '')
   if axes.shares:
@@ -151,7 +160,7 @@ def frame(plane, axes: Axes) -> None:
   if axes.ticks:
     plane.set_xticks(range(len(axes.ticks)), axes.ticks)
   if axes.diagonal:
-    plane.axline((0, 0), (100, 100), color=FAINT, linewidth=1.2)
+    plane.axline((0, 0), (100, 100), color=FAINT, linewidth=1.2, zorder=0)
     plane.set(xlim=(0, 100), ylim=(0, 100))
   if axes.y_from_zero:
     plane.set_ylim(bottom=0)
@@ -162,14 +171,14 @@ def share(value: float, _=None) -> str:
   return f'1/{round(1 / value)}' if 0 < value < 0.9 else f'{value:g}'
 
 
-def thin(dims: Sequence[float], apart: float = 1.3) -> list[float]:
-  """Dims to label, each at least `apart` times the one before."""
+def thin(dims: Sequence[float], apart: float = 0.07) -> list[float]:
+  """Dims to label, `apart` of the axis or more between them, widest first."""
   kept = []
-  for dim in sorted(set(dims), reverse=True):
-    if not kept or kept[-1] >= apart * dim:
+  every = sorted(set(dims), reverse=True)
+  for dim in every:
+    room = math.log(every[0] / every[-1]) * apart
+    if not kept or math.log(kept[-1] / dim) >= room:
       kept.append(dim)
-  while len(kept) > 11:
-    kept = kept[::2]
   return kept[::-1]
 
 
@@ -185,12 +194,13 @@ def direct(lines: Sequence[Line], axes: Axes) -> bool:
 def name_ends(plane, lines: Sequence[Line]) -> None:
   """Names right of the axes at the heights of the ends, pushed apart."""
   low, high = plane.get_ylim()
-  ends = sorted(((line.y[-1] - low) / (high - low), line) for line in lines)
+  lines = sorted(lines, key=lambda line: line.y[-1])
   gap, heights = 0.075, []
-  for height, _ in ends:
+  for line in lines:
+    height = (line.y[-1] - low) / (high - low)
     heights.append(max(height, heights[-1] + gap) if heights else height)
   over = max(0, heights[-1] - 1)
-  for (_, line), height in zip(ends, heights):
+  for line, height in zip(lines, heights):
     plane.annotate(
       line.label,
       (1.02, height - over),

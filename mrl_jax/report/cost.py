@@ -1,5 +1,7 @@
 """Quality against bytes per vector: dimension x precision and its front."""
 
+import math
+
 from mrl_jax.report import blocks, charts, curves
 
 TITLE = 'Bytes a vector'
@@ -42,16 +44,43 @@ def pareto(seen):
       ),
     ]
     word = WORDS.get(metric, metric)
+    lines += recommended(seen, points)
     yield charts.draw(
       f'{word} against bytes',
       charts.Axes(
         'bytes a vector', f'{word}, %',
-        dims=sorted({row['bytes'] for row in points}),
+        dims=powers([row['bytes'] for row in points]),
       ),
       lines,
       'Nothing on the front is beaten in both.',
     )  # fmt: skip
     yield table(best, word)
+
+
+def recommended(seen, points) -> list[charts.Line]:
+  """The combination that the headline names, if it is of these points."""
+  said = seen.details.get('precision', {}).get('recommendation')
+  if not isinstance(said, dict):
+    return []
+  chosen = (said.get('metric'), said.get('dim'), said.get('precision'))
+  return [
+    charts.Line(
+      'recommended',
+      [row['bytes']],
+      [100 * row['value']],
+      colour=7,
+      style='',
+      marker='*',
+    )
+    for row in points
+    if (row['metric'], row['dim'], row.get('variant')) == chosen
+  ]
+
+
+def powers(sizes) -> list[int]:
+  """The powers of two from the smallest size to the largest."""
+  low, high = math.floor(math.log2(min(sizes))), math.log2(max(sizes))
+  return [2**i for i in range(low, math.ceil(high) + 1)]
 
 
 def rows(seen) -> list:

@@ -21,6 +21,12 @@ SHORT = {
 }
 REFERENCES = (('MRL', 6, 'o'), ('FF', 7, '^'), ('MRL-E', 5, 's'))
 
+BASELINES = (
+  ('SVD', 3, '^'),
+  ('random features', 2, 'D'),
+  ('slimmable', 6, 'X'),
+)
+
 
 def main(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
   """The main curves that were measured, by their full names."""
@@ -69,9 +75,12 @@ def main_lines(rows: Sequence[Mapping]) -> list[charts.Line]:
   ]
 
 
-def references(name: str, relative: bool = False) -> list[charts.Line]:
-  """Published curves beside one of ours, dotted; percent of their full width
-  if `relative`.
+def references(
+  name: str, words: tuple = REFERENCES, relative: bool = False
+) -> list[charts.Line]:
+  """Published curves beside one of ours, dotted.
+
+  In percent, or in percent of their full width if `relative`.
   """
   known = {found['name']: found for found in published.beside(name)}
   return [
@@ -86,7 +95,7 @@ def references(name: str, relative: bool = False) -> list[charts.Line]:
       style=':',
       marker=marker,
     )
-    for word, colour, marker in REFERENCES
+    for word, colour, marker in words
     if word in known
   ]
 

@@ -113,6 +113,7 @@ def methods(seen):
       [COLUMNS[key] for key in columns],
       [[cell(entry.get(key), key) for key in columns] for entry in entries],
       'MFLOPs are multiply-adds of one query, with the rerank and without.',
+      fold='All methods' if len(entries) > 12 else '',
     )
 
 
@@ -121,6 +122,8 @@ def cell(value, key: str) -> str:
     return '-'
   if key in ('recall', 'top1'):
     return blocks.percent(value)
+  if key.startswith('milliseconds'):
+    return f'{value:.3g}'
   return blocks.number(value)
 
 

@@ -16,17 +16,17 @@ def neighbours(seen):
     )
   for example in found:
     image = blocks.Image(example['image'], str(example['name']))
-    for dim, nearest in example['neighbours'].items():
-      yield blocks.Strip(
-        f'{example["name"]}, nearest at {dim} dimensions',
-        [image, *(thumb(entry) for entry in nearest)],
-      )
+    rows = [
+      (f'nearest at {dim} dimensions', [image, *map(thumb, nearest)])
+      for dim, nearest in example['neighbours'].items()
+    ]
     looks = example.get('saliency') or {}
     if looks:
-      yield blocks.Strip(
-        f'{example["name"]}, where it looks',
-        [blocks.Image(png, f'{dim} dims') for dim, png in looks.items()],
-      )
+      overlays = [
+        blocks.Image(png, f'{dim} dims') for dim, png in looks.items()
+      ]
+      rows.append(('where it looks', overlays))
+    yield blocks.Card(str(example['name']), rows)
 
 
 def thumb(entry) -> blocks.Image:

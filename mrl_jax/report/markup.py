@@ -1,11 +1,14 @@
 """Blocks as HTML that stands alone: light and dark, phone and desk."""
 
 import html
+import itertools
 import re
 
 from mrl_jax.report import blocks, charts
 
 DARK = '#56b4e9 #ff8a50 #2fc79a #e58bc4 #f0b840 #9ad4f5 #a0a0a0 #e6e6e6'.split()
+# What matplotlib calls its markers.
+GLYPHS = dict(zip(charts.MARKERS, '●■◆▲▼✚✖★'))
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1917;--soft:#57534e;--line:#dcd8d4;
 --ground:#fff;--panel:#f5f5f4;--good:#00694d;--bad:#b04400;%s}
@@ -17,7 +20,9 @@ padding:1rem;color:var(--ink);background:var(--ground)}
 h1{font-size:1.5rem;margin:.5rem 0 0}h2{font-size:1.2rem;margin:0 0 .5rem}
 section{border-top:1px solid var(--line);padding-top:1rem;margin-top:1.5rem}
 nav{position:sticky;top:0;background:var(--ground);padding:.4rem 0;
-display:flex;gap:.2rem 1rem;overflow-x:auto;white-space:nowrap;font-size:.9rem}
+display:flex;gap:.2rem 1rem;flex-wrap:wrap;font-size:.9rem}
+@media(max-width:40rem){nav{flex-wrap:nowrap;overflow-x:auto;
+white-space:nowrap;scrollbar-width:none}}
 a{color:var(--c0)}.soft{color:var(--soft);font-size:.9rem;margin:.3rem 0}
 .strong{font-size:1.15rem;font-weight:600;border-left:.3rem solid var(--c0);
 padding-left:.8rem;max-width:46rem}
@@ -26,15 +31,15 @@ grid-template-columns:repeat(auto-fit,minmax(min(100%%,24rem),1fr))}
 figure{margin:0;max-width:36rem}svg{width:100%%;height:auto;display:block}
 figcaption{font-weight:600}.keys{display:flex;flex-wrap:wrap;gap:0 1rem;
 font-size:.85rem}.key i{display:inline-block;width:1.4em;vertical-align:middle;
-margin-right:.4em;border-top:.2em solid}.key .points{width:.6em;height:.6em;
-border:0;border-radius:50%%}.wide{overflow-x:auto;margin:.5rem 0}
+margin-right:.3em;border-top:.2em solid}.wide{overflow-x:auto;margin:.5rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;
 font-size:.9rem}th,td{padding:.25rem .7rem;text-align:right;white-space:nowrap;
 border-bottom:1px solid var(--line)}td:first-child,th:first-child{
 text-align:left;padding-left:0}pre{background:var(--panel);padding:1rem;
 overflow-x:auto;font-size:.85rem}summary{cursor:pointer;padding:.2rem 0}
+h3{font-size:1rem;margin:0}.figures>*{min-width:0}
 .strip{display:flex;gap:.5rem;overflow-x:auto;padding:.3rem 0}
-.thumb{margin:0;flex:none;width:5.5rem;font-size:.75rem;text-align:center}
+.thumb{margin:0;flex:none;width:4.6rem;font-size:.75rem;text-align:center}
 .thumb img{width:100%%;image-rendering:pixelated;display:block;
 border:.2rem solid var(--line)}.right img{border-color:var(--good)}
 .wrong img{border:.2rem dashed var(--bad)}.thumb figcaption{font-weight:400}
@@ -78,16 +83,12 @@ def anchor(title: str) -> str:
 
 def contents(section: blocks.Section) -> str:
   """Blocks in order; pictures that follow each other share a grid."""
-  out, figures = [], []
-  for block in [*section.blocks, None]:
-    if isinstance(block, blocks.Picture):
-      figures.append(picture(block))
-      continue
-    if figures:
-      out.append(f'<div class="figures">{"".join(figures)}</div>')
-      figures = []
-    if block is not None:
-      out.append(DRAWN[type(block)](block))
+  out = []
+  for kind, group in itertools.groupby(section.blocks, type):
+    drawn = [DRAWN[kind](block) for block in group]
+    if kind in (blocks.Picture, blocks.Card):
+      drawn = ['<div class="figures">', *drawn, '</div>']
+    out += drawn
   return '\n'.join(out)
 
 
@@ -97,22 +98,25 @@ def text(block: blocks.Text) -> str:
 
 
 def picture(block: blocks.Picture) -> str:
-  keys = ''.join(key(*entry) for entry in block.keys)
+  keys = ''.join(map(key, block.keys))
+  note = f'<p class="soft">{html.escape(block.note)}</p>' if block.note else ''
   return (
     f'<figure><figcaption>{html.escape(block.title)}</figcaption>'
     f'<div class="keys">{keys}</div>{block.svg}'
-    f'<p class="soft">{html.escape(block.note)}</p></figure>'
+    f'{note}</figure>'
   )
 
 
-def key(label: str, slot: int, style: str) -> str:
-  colour = f'var(--c{slot % len(charts.COLOURS)})'
-  line = {'-': 'solid', '--': 'dashed', ':': 'dotted'}.get(style)
-  if line:
-    mark = f'<i style="border-top:.2em {line} {colour}"></i>'
-  else:
-    mark = f'<i class="points" style="background:{colour}"></i>'
-  return f'<span class="key">{mark}{html.escape(label)}</span>'
+def key(entry: blocks.Key) -> str:
+  """The line and the marker of a curve, in its colour, and its label."""
+  colour = f'var(--c{entry.colour % len(charts.COLOURS)})'
+  line = {'-': 'solid', '--': 'dashed', ':': 'dotted'}.get(entry.style)
+  mark = f'<i style="border-top:.2em {line} {colour}"></i>' if line else ''
+  glyph = GLYPHS.get(entry.marker, '')
+  return (
+    f'<span class="key">{mark}<b style="color:{colour}">{glyph}</b> '
+    f'{html.escape(entry.label)}</span>'
+  )
 
 
 def table(block: blocks.Table) -> str:
@@ -131,17 +135,18 @@ def table(block: blocks.Table) -> str:
   return f'<details><summary>{title}</summary>{made}</details>'
 
 
-def strip(block: blocks.Strip) -> str:
-  images = ''.join(thumb(image) for image in block.images)
-  title = html.escape(block.title)
-  return f'<p class="soft">{title}</p><div class="strip">{images}</div>'
+def card(block: blocks.Card) -> str:
+  rows = ''.join(
+    f'<p class="soft">{html.escape(words)}</p>'
+    f'<div class="strip">{"".join(map(thumb, images))}</div>'
+    for words, images in block.rows
+  )
+  return f'<div><h3>{html.escape(block.title)}</h3>{rows}</div>'
 
 
 def thumb(image: blocks.Image) -> str:
   kind = {True: ' right', False: ' wrong', None: ''}[image.right]
   words = html.escape(image.words, quote=True)
-  if not re.fullmatch(r'[A-Za-z0-9+/=\s]*', image.png):
-    raise ValueError('an image is not base64')
   return (
     f'<figure class="thumb{kind}"><img alt="{words}" '
     f'src="data:image/png;base64,{image.png}">'
@@ -157,6 +162,7 @@ def code(block: blocks.Code) -> str:
 DRAWN = {
   blocks.Text: text,
   blocks.Table: table,
-  blocks.Strip: strip,
+  blocks.Card: card,
+  blocks.Picture: picture,
   blocks.Code: code,
 }
