@@ -1,0 +1,219 @@
+"""Arrays out of .npy, .npz, .parquet and text files; never pickles."""
+
+import csv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+KEYS = ('embeddings', 'embedding')  # of an archive or table that has others
+LABEL_KEYS = ('labels', 'label')
+TABLE_ROWS = 65_536  # decoded together
+
+
+def matrix(file: str, key: str) -> np.ndarray:
+  """The array of embeddings in `file`, under `key` or the usual name."""
+  readers = {'.npy': npy, '.npz': npz, '.parquet': parquet_matrix}
+  return chosen(readers, file)(file, key, KEYS)
+
+
+def column(file: str, key: str) -> np.ndarray:
+  """The labels in `file`, under `key` or the usual name."""
+  readers = {'.npy': npy, '.npz': npz, '.parquet': parquet_column}
+  readers |= {'.txt': lines, '.csv': lines}
+  return chosen(readers, file)(file, key, LABEL_KEYS)
+
+
+def chosen(readers: dict, file: str):
+  path = Path(file)
+  if path.suffix.lower() not in readers:
+    raise ValueError(
+      f'{file}: files of kind {path.suffix!r} are not read; use '
+      f'{", ".join(readers)}'
+    )
+  if not path.is_file():
+    raise ValueError(f'{file} is not there; check the path')
+  if path.stat().st_size == 0:
+    raise ValueError(f'{file} is empty (0 bytes); write it again')
+  return readers[path.suffix.lower()]
+
+
+def npy(file: str, key: str, usual) -> np.ndarray:
+  if key:
+    raise ValueError(f'{file}:{key}: an .npy file has no keys; drop ":{key}"')
+  return opened(lambda: np.load(file, mmap_mode='r', allow_pickle=False), file)
+
+
+def npz(file: str, key: str, usual) -> np.ndarray:
+  archive = opened(lambda: np.load(file, allow_pickle=False), file)
+  with archive:
+    key = pick(file, key, archive.files, usual, 'keys')
+    return opened(lambda: archive[key], f'{file}:{key}')
+
+
+def opened(load, file: str):
+  """What `load()` returns; damaged files and pickles in one line."""
+  try:
+    return load()
+  except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    if 'allow_pickle' in str(error) or 'Python objects' in str(error):
+      raise ValueError(
+        f'{file} holds pickled Python objects, which are never loaded; save '
+        'a plain array: x.astype(float32), or labels as numbers or str'
+      ) from error
+    raise ValueError(
+      f'{file} cannot be read ({str(error).splitlines()[0]}); write it again'
+    ) from error
+
+
+def pick(file: str, key: str, there, usual, what: str) -> str:
+  """`key` if it is there; without one, a usual name, or the only one."""
+  there = list(there)
+  if key and key in there:
+    return key
+  if not key:
+    found = [name for name in usual if name in there]
+    if found or len(there) == 1:
+      return (found or there)[0]
+  said = f'{file}:{key} is not there' if key else f'{file} has several {what}'
+  first = there[0] if there else 'NAME'
+  raise ValueError(
+    f'{said}; its {what} are {", ".join(there) or "none"}: name one, like '
+    f'{file}:{first}'
+  )
+
+
+def table(file: str, key: str, usual) -> tuple:
+  """(pyarrow file, name of the column) of a Parquet file."""
+  try:
+    import pyarrow
+    from pyarrow import parquet
+  except ImportError as error:
+    raise ValueError(
+      f'{file}: reading Parquet needs pyarrow; pip install pyarrow'
+    ) from error
+  try:
+    source = parquet.ParquetFile(file)
+  except (pyarrow.ArrowException, OSError) as error:
+    raise ValueError(
+      f'{file} is no Parquet file ({str(error).splitlines()[0]})'
+    ) from error
+  return source, pick(file, key, source.schema_arrow.names, usual, 'columns')
+
+
+def parquet_matrix(file: str, key: str, usual) -> np.ndarray:
+  """Rows of a column of equally long lists of numbers."""
+  import pyarrow
+
+  source, name = table(file, key, usual)
+  kind = source.schema_arrow.field(name).type
+  lists = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
+  if not (lists or pyarrow.types.is_fixed_size_list(kind)):
+    raise ValueError(
+      f'{file}:{name} is a column of {kind}; embeddings must be a column of '
+      f'lists of numbers, out of {", ".join(source.schema_arrow.names)}'
+    )
+  if not numeric(kind.value_type):
+    raise ValueError(
+      f'{file}:{name} holds lists of {kind.value_type}, not of numbers'
+    )
+  rows, found = 0, None
+  for batch in source.iter_batches(TABLE_ROWS, columns=[name]):
+    lists = batch.column(0)
+    part = equal_lists(lists, f'{file}:{name}', rows, found)
+    if found is None:
+      shape = (source.metadata.num_rows, part.shape[1])
+      found = np.empty(shape, part.dtype)
+    found[rows : rows + len(part)] = part
+    rows += len(part)
+  return np.empty((0, 0)) if found is None else found
+
+
+def numeric(kind) -> bool:
+  import pyarrow
+
+  return pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)
+
+
+def equal_lists(lists, said: str, first: int, found) -> np.ndarray:
+  """[n d] of a pyarrow array of lists, once none is missing or uneven."""
+  import pyarrow.compute
+
+  sizes = pyarrow.compute.list_value_length(lists).fill_null(-1).to_numpy(False)
+  if not len(sizes):
+    return np.empty((0, 0 if found is None else found.shape[1]))
+  width = sizes[0] if found is None else found.shape[1]
+  wrong = np.flatnonzero(sizes != width)
+  if sizes[0] < 0:
+    wrong, width = np.array([0]), 'some'
+  if len(wrong):
+    size = sizes[wrong[0]]
+    held = f'{size} numbers' if size >= 0 else 'nothing'
+    raise ValueError(
+      f'{said}: row {first + wrong[0]} holds {held} where {width} are '
+      'expected; all rows must be equally wide'
+    )
+  values = lists.flatten()
+  if values.null_count:
+    raise ValueError(
+      f'{said} has {values.null_count:,} missing numbers in rows {first} to '
+      f'{first + len(sizes) - 1}; remove these rows and their labels'
+    )
+  return values.to_numpy(zero_copy_only=False).reshape(len(sizes), width)
+
+
+def parquet_column(file: str, key: str, usual) -> np.ndarray:
+  """A column of numbers or words."""
+  import pyarrow
+
+  source, name = table(file, key, usual)
+  kind = source.schema_arrow.field(name).type
+  if pyarrow.types.is_dictionary(kind):
+    kind = kind.value_type
+  text = pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+  if not (text or numeric(kind) or pyarrow.types.is_boolean(kind)):
+    raise ValueError(
+      f'{file}:{name} is a column of {kind}; labels must be whole numbers or '
+      f'words, out of {", ".join(source.schema_arrow.names)}'
+    )
+  values = source.read(columns=[name]).column(0)
+  if values.null_count:
+    missing = np.flatnonzero(values.is_null().to_numpy())
+    raise ValueError(
+      f'{file}:{name}: {len(missing):,} labels are missing, the first in row '
+      f'{missing[0]}; remove these rows or label them'
+    )
+  found = values.cast(kind).to_numpy()
+  return found.astype(str) if text else found
+
+
+def lines(file: str, key: str, usual) -> np.ndarray:
+  """One label per line: integers if all lines are, else words."""
+  if key:
+    raise ValueError(f'{file}:{key}: a text file has no keys; drop ":{key}"')
+  try:
+    text = Path(file).read_text(encoding='utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{file} is not UTF-8 text; save it so') from error
+  rows = text.splitlines()
+  if file.lower().endswith('.csv'):
+    cells = list(csv.reader(rows))
+    wrong = [i for i, row in enumerate(cells) if len(row) > 1]
+    if wrong:
+      raise ValueError(
+        f'{file}: line {wrong[0] + 1} has {len(cells[wrong[0]])} fields; '
+        'labels stand one per line'
+      )
+    rows = [row[0] if row else '' for row in cells]
+  rows = [row.strip() for row in rows]
+  blank = [i for i, row in enumerate(rows) if not row]
+  if blank:
+    raise ValueError(
+      f'{file}: the label of line {blank[0] + 1} is missing ({len(blank):,} '
+      'such); give one per line'
+    )
+  whole = all(row.lstrip('-').isdecimal() for row in rows)
+  try:
+    return np.array(rows, np.int64) if whole else np.array(rows, str)
+  except OverflowError as error:
+    raise ValueError(f'{file} has a label beyond 64 bits') from error

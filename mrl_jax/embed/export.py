@@ -1,0 +1,251 @@
+"""A checkpoint's embeddings as files: mapped rows, their labels, what they are.
+
+A folder holds, of each split, `<split>.npy` (rows x width, not normalised),
+`<split>.parquet` (id, label, class) and, in all, one `meta.json`. Rows are
+written in parts; `<split>.progress.json` says how many are safe on disk, so
+an export that was stopped goes on behind the last whole part.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mrl_jax import progress
+from mrl_jax.embed.vectors import Vectors
+
+DTYPES = ('float32', 'float16')
+PART_ROWS = 8192
+
+
+def run(
+  embed: Callable[..., Vectors],
+  splits: Mapping[str, int],
+  folder: str | Path,
+  meta: Mapping,
+  names: Sequence[str] = (),
+  dtype: str = 'float32',
+  part_rows: int = PART_ROWS,
+) -> None:
+  """Writes all rows of the splits; goes on where an earlier call stopped.
+
+  All processes embed every part together; part p is written by process
+  p % count into the one file, so the folder must be shared by all hosts.
+
+  Args:
+    embed: f(split, start=, stop=) -> those rows, the same on every process.
+    splits: the rows of each.
+    meta: what the embeddings come from, JSON-able: step, dims, ...
+    names: of the classes.
+
+  Raises:
+    ValueError: if the folder holds another export, or a value does not fit
+      the dtype.
+  """
+  if dtype not in DTYPES:
+    raise ValueError(f'dtype={dtype} is not one of {", ".join(DTYPES)}')
+  if part_rows < 1:
+    raise ValueError(f'part_rows={part_rows} must be at least 1')
+  if any(rows < 1 for rows in splits.values()):
+    raise ValueError(f'splits={dict(splits)}: each needs at least 1 row')
+  folder = Path(folder).expanduser()
+  facts = json.loads(json.dumps(dict(meta))) | {
+    'dtype': dtype,
+    'normalised': False,
+    'classes': list(names),
+  }
+  rows = check_same(folder, facts, splits)
+  wait('checked')
+  if leads():
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(folder / 'meta.json', facts | {'rows': rows})
+  for split, count in splits.items():
+    export_split(embed, split, count, folder, names, dtype, part_rows)
+
+
+def check_same(folder: Path, facts: dict, splits: Mapping) -> dict:
+  """The rows of every split, earlier ones too, once nothing else changed."""
+  path = folder / 'meta.json'
+  if not path.exists():
+    return dict(splits)
+  try:
+    old = json.loads(path.read_text())
+    rows = old.pop('rows')
+  except (ValueError, KeyError) as error:
+    raise ValueError(f'{path} is damaged; delete {folder}') from error
+  both = [name for name in splits if name in rows]
+  wrong = [
+    (key, old.get(key), facts.get(key))
+    for key in sorted(old.keys() | facts.keys())
+    if old.get(key) != facts.get(key)
+  ]
+  wrong += [
+    (f'{name} rows', rows[name], splits[name])
+    for name in both
+    if rows[name] != splits[name]
+  ]
+  if wrong:
+    key, before, now = wrong[0]
+    raise ValueError(
+      f'{folder} holds an export with {key}={short(before)}, this one has '
+      f'{short(now)}; name another folder or delete that one'
+    )
+  return rows | dict(splits)
+
+
+def short(value) -> str:
+  text = str(value)
+  return text if len(text) <= 60 else text[:57] + '...'
+
+
+def export_split(embed, split, count, folder, names, dtype, part_rows) -> None:
+  """Embeds and writes one split from the last safe row on."""
+  array, labels = folder / f'{split}.npy', folder / f'{split}.labels.npy'
+  marker, table = folder / f'{split}.progress.json', folder / f'{split}.parquet'
+  done = agreed(safe_rows(marker, array, count))
+  shown = Shown(split, done, count)
+  first = done
+  for part, start in enumerate(range(first, count, part_rows)):
+    stop = min(start + part_rows, count)
+    vectors = embed(split, start=start, stop=stop)
+    rows = fitting(vectors.embeddings, stop - start, dtype, split, start)
+    if start == 0:
+      if leads():
+        create(array, (count, rows.shape[1]), dtype)
+        create(labels, (count,), 'int64')
+        table.unlink(missing_ok=True)
+      wait(f'{split} created')
+    if part % jax.process_count() == jax.process_index():
+      write(array, start, rows)
+      write(labels, start, np.asarray(vectors.labels, np.int64))
+    wait(f'{split} {stop}')
+    if leads():
+      replace(marker, {'rows': stop})
+    shown.report(stop)
+  if leads() and not table.exists():
+    write_table(table, np.load(labels, mmap_mode='r'), names)
+    labels.unlink()
+  wait(f'{split} done')
+
+
+def safe_rows(marker: Path, array: Path, count: int) -> int:
+  """Rows that are known to be on disk whole."""
+  if not marker.exists():
+    return 0
+  try:
+    done = json.loads(marker.read_text())['rows']
+    whole = 0 <= done <= count and len(np.load(array, mmap_mode='r')) == count
+  except (OSError, ValueError, KeyError, TypeError):
+    whole = False
+  if not whole:
+    raise ValueError(
+      f'{array} does not fit {marker}; delete both to export these rows again'
+    )
+  return done
+
+
+def fitting(embeddings, rows: int, dtype: str, split: str, start: int):
+  """The rows in their dtype, once they are as many and as small as needed."""
+  if len(embeddings) != rows:
+    raise ValueError(
+      f'{split}: {len(embeddings)} rows came where {rows} from row {start} '
+      'were asked for'
+    )
+  with np.errstate(over='ignore'):
+    found = np.ascontiguousarray(embeddings, dtype)
+  wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
+  if len(wrong):
+    raw = np.asarray(embeddings)[wrong[0]]
+    fix = 'export float32' if np.isfinite(raw).all() else 'the run diverged'
+    raise ValueError(
+      f'{split}: row {start + wrong[0]} is not finite in {dtype}; {fix}'
+    )
+  return found
+
+
+def create(path: Path, shape: tuple[int, ...], dtype: str) -> None:
+  """An .npy file of zeros, whatever was there."""
+  array = np.lib.format.open_memmap(path, 'w+', np.dtype(dtype), shape)
+  array.flush()
+
+
+def write(path: Path, start: int, rows: np.ndarray) -> None:
+  """Rows into their place in the file, safe on disk when this returns.
+
+  By seek and write: two hosts that map one page of a network file each write
+  back the whole of it.
+  """
+  whole = np.load(path, mmap_mode='r')
+  if whole.shape[1:] != rows.shape[1:]:
+    raise ValueError(
+      f'{path} is {whole.shape[1:]} wide, these rows are {rows.shape[1:]}'
+    )
+  with open(path, 'r+b') as file:
+    file.seek(whole.offset + start * whole.strides[0])
+    file.write(rows.tobytes())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def write_table(path: Path, labels: np.ndarray, names: Sequence[str]) -> None:
+  """Columns id (the row), label and class (its name, or the label)."""
+  import pyarrow
+  from pyarrow import parquet
+
+  labels = np.asarray(labels)
+  known = [names[i] if 0 <= i < len(names) else str(i) for i in labels.tolist()]
+  columns = {'id': np.arange(len(labels)), 'label': labels, 'class': known}
+  part = path.with_suffix('.parquet.part')
+  parquet.write_table(pyarrow.table(columns), part)
+  os.replace(part, path)
+
+
+def replace(path: Path, values: dict) -> None:
+  """JSON in the file's place, whole or not at all."""
+  part = path.with_name(path.name + '.part')
+  with open(part, 'w') as file:
+    file.write(json.dumps(values, indent=2) + '\n')
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(part, path)
+
+
+def leads() -> bool:
+  return jax.process_index() == 0
+
+
+def wait(name: str) -> None:
+  """Returns once every process is here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(f'export {name}')
+
+
+def agreed(rows: int) -> int:
+  """The first process's number on all."""
+  if jax.process_count() == 1:
+    return rows
+  return int(multihost_utils.broadcast_one_to_all(np.int64(rows)))
+
+
+class Shown:
+  """The line a person watches: rows, rows/s, time left."""
+
+  def __init__(self, split: str, first: int, total: int):
+    self.split, self.first, self.total = split, first, total
+    self.started = time.perf_counter()
+    if first:
+      progress.say(f'{split}: {first:,} of {total:,} rows are there already')
+
+  def report(self, row: int) -> None:
+    seconds = max(time.perf_counter() - self.started, 1e-9)
+    rate = (row - self.first) / seconds
+    left = progress.duration((self.total - row) / rate)
+    progress.say(
+      f'{self.split}  {row:>9,}/{self.total:,} rows  {rate:9,.0f} rows/s  '
+      f'{left} left'
+    )

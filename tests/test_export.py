@@ -1,0 +1,273 @@
+"""Exports: resumable byte by byte, the same on any mesh and two processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from mrl_jax import sharding
+from mrl_jax.data import feed, source
+from mrl_jax.embed import evidence, export, vectors
+
+ROOT = Path(__file__).parent.parent
+SIZES = {'train': 103, 'validation': 20}
+META = {'step': 7, 'dims': [2, 4]}
+NAMES = tuple(f'class {i}' for i in range(70_010))
+
+
+def material(split):
+  rng = np.random.default_rng(len(split))
+  x = rng.normal(size=(SIZES[split], 4)).astype(np.float32)
+  return x, rng.integers(0, 10, SIZES[split]) + 70_000
+
+
+def embed(split, start, stop):
+  x, y = material(split)
+  return vectors.Vectors(x[start:stop], y[start:stop])
+
+
+def contents(folder):
+  return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
+
+
+def exported(folder, embed=embed, sizes=SIZES, **options):
+  options = dict(meta=META, names=NAMES, part_rows=16) | options
+  export.run(embed, sizes, folder, **options)
+  return contents(folder)
+
+
+def test_what_stands_in_the_folder(tmp_path):
+  files = set(exported(tmp_path / 'e'))
+  assert files == {
+    'meta.json',
+    *(
+      f'{split}.{kind}'
+      for split in SIZES
+      for kind in ('npy', 'parquet', 'progress.json')
+    ),
+  }
+  meta = json.loads((tmp_path / 'e' / 'meta.json').read_text())
+  assert meta['rows'] == SIZES and meta['normalised'] is False
+  assert meta['dtype'] == 'float32' and meta['step'] == 7
+  for split in SIZES:
+    x, y = material(split)
+    stored = np.load(tmp_path / 'e' / f'{split}.npy', mmap_mode='r')
+    np.testing.assert_array_equal(stored, x)
+    table = parquet.read_table(tmp_path / 'e' / f'{split}.parquet').to_pydict()
+    assert table['id'] == list(range(len(x)))
+    assert table['label'] == y.tolist()
+    assert table['class'] == [f'class {label}' for label in y]
+    found, names = vectors.read(f'{tmp_path / "e"}:{split}')
+    np.testing.assert_array_equal(found.embeddings, x)
+    np.testing.assert_array_equal(found.labels, y)
+    assert names == NAMES
+
+
+@pytest.mark.parametrize('calls', [0, 1, 3, 6, 7, 8])
+def test_a_stopped_export_goes_on_byte_for_byte(tmp_path, calls, capsys):
+  whole = exported(tmp_path / 'whole')
+  made = []
+
+  def stops(split, start, stop):
+    if len(made) == calls:
+      raise KeyboardInterrupt
+    made.append((split, start))
+    return embed(split, start, stop)
+
+  with pytest.raises(KeyboardInterrupt):
+    exported(tmp_path / 'parts', stops)
+  again = []
+
+  def counts(split, start, stop):
+    again.append((split, start))
+    return embed(split, start, stop)
+
+  capsys.readouterr()
+  assert exported(tmp_path / 'parts', counts) == whole
+  assert len(made) + len(again) == 7 + 2 and not set(made) & set(again)
+  assert ('are there already' in capsys.readouterr().out) == (calls > 0)
+  assert exported(tmp_path / 'parts', stops) == whole  # nothing is left to do
+
+
+def test_a_write_cut_short_is_done_again(tmp_path, monkeypatch):
+  whole, written = exported(tmp_path / 'whole'), []
+
+  def torn(path, start, rows):
+    written.append(start)
+    if len(written) == 6:  # labels of the third part
+      raise OSError('disk full')
+    real(path, start, rows)
+
+  real = export.write
+  monkeypatch.setattr(export, 'write', torn)
+  with pytest.raises(OSError, match='disk full'):
+    exported(tmp_path / 'parts')
+  progress = json.loads((tmp_path / 'parts/train.progress.json').read_text())
+  assert progress == {'rows': 32}
+  with pytest.raises(ValueError, match='not exported to its end'):
+    vectors.read(f'{tmp_path / "parts"}:train')
+  monkeypatch.setattr(export, 'write', real)
+  assert exported(tmp_path / 'parts') == whole
+
+
+def test_a_table_that_was_not_reached_is_written(tmp_path, monkeypatch):
+  whole = exported(tmp_path / 'whole')
+  with monkeypatch.context() as patch:
+    patch.setattr(export, 'write_table', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      exported(tmp_path / 'parts')
+  assert exported(tmp_path / 'parts') == whole
+
+
+def test_float16_and_one_split_after_the_other(tmp_path):
+  one = {'train': SIZES['train']}
+  exported(tmp_path / 'e', sizes=one, dtype='float16')
+  exported(tmp_path / 'e', dtype='float16', part_rows=50)
+  stored = np.load(tmp_path / 'e' / 'train.npy')
+  np.testing.assert_array_equal(stored, material('train')[0].astype('float16'))
+  meta = json.loads((tmp_path / 'e' / 'meta.json').read_text())
+  assert meta['rows'] == SIZES
+  exported(tmp_path / 'e', sizes=one, dtype='float16')
+  meta = json.loads((tmp_path / 'e' / 'meta.json').read_text())
+  assert meta['rows'] == SIZES  # asking for less forgets nothing
+
+
+@pytest.mark.parametrize(
+  ('changed', 'message'),
+  [
+    (dict(meta=META | {'step': 8}), 'export with step=7, this one has 8'),
+    (dict(dtype='float16'), 'dtype=float32, this one has float16'),
+    (dict(sizes=SIZES | {'train': 104}), 'train rows=103, this one has 104'),
+    (dict(names=('a',)), 'classes='),
+  ],
+)
+def test_another_export_is_refused(tmp_path, changed, message):
+  before = exported(tmp_path)
+  with pytest.raises(ValueError, match=message) as error:
+    exported(tmp_path, **changed)
+  assert len(str(error.value)) < 400 and '\n' not in str(error.value)
+  assert contents(tmp_path) == before
+
+
+def test_bad_values_are_refused(tmp_path):
+  with pytest.raises(ValueError, match='dtype=int8 is not one of float32'):
+    exported(tmp_path / 'a', dtype='int8')
+  with pytest.raises(ValueError, match='part_rows=0'):
+    exported(tmp_path / 'a', part_rows=0)
+
+  def large(split, start, stop):
+    found = embed(split, start, stop)
+    if start == 32:
+      found.embeddings[3, 1] = 1e6
+    return found
+
+  with pytest.raises(ValueError, match='row 35 is not finite in float16; exp'):
+    exported(tmp_path / 'b', large, dtype='float16')
+
+  def short(split, start, stop):
+    return embed(split, start, stop - 1)
+
+  with pytest.raises(ValueError, match='15 rows came where 16 from row 0'):
+    exported(tmp_path / 'c', short)
+  exported(tmp_path / 'd')
+  (tmp_path / 'd' / 'train.npy').write_bytes(b'no')
+  with pytest.raises(ValueError, match='delete both'):
+    exported(tmp_path / 'd')
+  (tmp_path / 'd' / 'train.progress.json').unlink()
+  (tmp_path / 'd' / 'train.npy').unlink()
+  assert exported(tmp_path / 'd') == exported(tmp_path / 'whole')
+
+
+def images_feed(mesh):
+  """Images whose embedding is exact on any device."""
+  rng = np.random.default_rng(0)
+  made = [
+    source.InMemory(
+      rng.integers(0, 256, (n, 2, 2, 1)).astype(np.uint8),
+      rng.integers(0, 9, n),
+    )
+    for n in SIZES.values()
+  ]
+  return feed.Feed(
+    source.Source(*made, classes=NAMES[:9]),
+    mesh,
+    train_transform=None,
+    image_size=(2, 2),
+    eval_crop=1.0,
+    batch_size=16,
+    eval_batch_size=16,
+    seed=0,
+    threads=2,
+    workers=0,
+  )
+
+
+def export_images(folder, mesh):
+  def flat(params, stats, batch):
+    pixels = batch['image'].reshape(len(batch['image']), -1)
+    return params * pixels.astype(jnp.float32) / 8
+
+  seen = evidence.Embedder(flat, images_feed(mesh), mesh)
+  exported(
+    folder,
+    lambda split, **part: seen(jnp.float32(3), None, split, None, **part),
+    names=NAMES[:9],
+  )
+
+
+def test_eight_devices_write_what_one_does(tmp_path):
+  for count in (1, 8):
+    mesh = sharding.make_mesh(devices=jax.devices()[:count])
+    export_images(tmp_path / str(count), mesh)
+  assert contents(tmp_path / '1') == contents(tmp_path / '8')
+
+
+WORKER = """
+import sys
+import jax
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 2)
+sys.path.insert(0, 'tests')
+from mrl_jax import sharding
+sharding.initialise(sys.argv[2])
+import test_export
+test_export.export_images(sys.argv[1], sharding.make_mesh())
+"""
+
+
+def test_two_processes_write_one_folder(tmp_path):
+  with socket.socket() as probe:
+    probe.bind(('127.0.0.1', 0))
+    port = probe.getsockname()[1]
+  variables = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+  processes = [
+    subprocess.Popen(
+      [
+        sys.executable,
+        '-c',
+        WORKER,
+        str(tmp_path / 'pair'),
+        f'127.0.0.1:{port},2,{index}',
+      ],
+      cwd=ROOT,
+      env=variables | {'PYTHONPATH': str(ROOT)},
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+    )
+    for index in range(2)
+  ]
+  outputs = [process.communicate(timeout=120) for process in processes]
+  for process, (_, err) in zip(processes, outputs):
+    assert process.returncode == 0, err
+  assert 'rows/s' in outputs[0][0] and 'rows/s' not in outputs[1][0]
+  export_images(tmp_path / 'alone', sharding.make_mesh())
+  assert contents(tmp_path / 'pair') == contents(tmp_path / 'alone')
