@@ -177,6 +177,7 @@ def precision_rows():
           value,
           variant=name,
           bytes=math.ceil(dim * bits / 8),
+          bytes_rescore=dim * (name == 'binary_rescored'),
           kept=value / 0.88,
           kept_low=value / 0.88 - 0.01,
           kept_high=value / 0.88 + 0.01,
@@ -245,10 +246,26 @@ def all_details():
         for i in range(len(DIMS))
       ],
     },
+    'cosine': {
+      'dims': list(DIMS),
+      'edges': [b / 25 - 1 for b in range(51)],
+      'histograms': {
+        name: [
+          [
+            round(4000 * math.exp(-(((b - mean) / (9 - i)) ** 2)))
+            for b in range(50)
+          ]
+          for i in range(len(DIMS))
+        ]
+        for name, mean in (('positive', 42), ('random', 26))
+      },
+    },
     'search': {
+      'left_out': {'hnsw': 'more than 300000 rows'},
       'methods': [
         {
           'method': r['variant'],
+          'about': 'exact at 8, then 200 at 64',
           'dim': r['dim'],
           'recall': r['value'],
           'top1': r['value'] - 0.1,
@@ -261,11 +278,11 @@ def all_details():
         }
         for r in search_rows()
         if r['metric'] == 'recall'
-      ]
+      ],
     },
     'precision': {
       'recommendation': {
-        'metric': 'top1',
+        'metric': 'top-1',
         'dim': 32,
         'precision': 'int8',
         'text': RECOMMENDATION,
@@ -385,7 +402,7 @@ def test_every_section_has_its_charts(whole):
     'Search: recall against time, one by one;1-NN top-1 against bytes;'
     'Calibration error (ECE);Accuracy of what it is sure of;Groups of classes;'
     'Classes that gain most and least with size;Corrupted images;'
-    'Cosine similarity of pairs'
+    'Cosine similarity of pairs;How cosines are spread'
   ).split(';'):
     assert f'<figcaption>{html.escape(title)}</figcaption>' in text, title
     assert f'aria-label="{title}"' in text
@@ -437,6 +454,7 @@ def test_missing_evaluators(tmp_path, kept):
 
 
 MALFORMED = {
+  'cosine': {'dims': [8], 'histograms': {'random': [[1], [2]]}},
   'calibration': {'dims': [8], 'reliability': [[{'count': 1}]]},
   'classes': {'classes': [{'name': 'a'}]},
   'search': {'methods': 7},
@@ -448,7 +466,9 @@ MALFORMED = {
 
 def test_malformed_details_are_named_and_the_rest_is_drawn(tmp_path):
   _, text = made(tmp_path, all_rows(), MALFORMED)
-  for part in 'diagram trends methods milliseconds cascade neighbours'.split():
+  for (
+    part
+  ) in 'diagram trends methods milliseconds cascade neighbours spans'.split():
     assert re.search(f'<p class="soft">{part} was left out: [A-Z]', text), part
   assert 'Baselines at the same size' in text and 'Groups of classes' in text
   assert '1-NN top-1 against bytes' in text and 'pareto' not in text

@@ -13,7 +13,7 @@ PRECISIONS = {
   'binary': 4,
   'binary_rescored': 5,
 }
-WORDS = {'top1': '1-NN top-1', 'recall': 'recall@10'}
+WORDS = {'top1': '1-NN top-1', 'recall': 'recall'}
 
 
 def pareto(seen):
@@ -44,6 +44,7 @@ def pareto(seen):
       ),
     ]
     word = WORDS.get(metric, metric)
+    word += f'@{points[0]["k"]}' if 'k' in points[0] else ''
     lines += recommended(seen, points)
     yield charts.draw(
       f'{word} against bytes',
@@ -52,7 +53,7 @@ def pareto(seen):
         dims=powers([row['bytes'] for row in points]),
       ),
       lines,
-      'Nothing on the front is beaten in both.',
+      'All that is stored counts. Nothing on the front is beaten in both.',
     )  # fmt: skip
     yield table(best, word)
 
@@ -62,7 +63,7 @@ def recommended(seen, points) -> list[charts.Line]:
   said = seen.details.get('precision', {}).get('recommendation')
   if not isinstance(said, dict):
     return []
-  chosen = (said.get('metric'), said.get('dim'), said.get('precision'))
+  chosen = (said.get('dim'), said.get('precision'))
   return [
     charts.Line(
       'recommended',
@@ -73,7 +74,7 @@ def recommended(seen, points) -> list[charts.Line]:
       marker='*',
     )
     for row in points
-    if (row['metric'], row['dim'], row.get('variant')) == chosen
+    if (row['dim'], row.get('variant')) == chosen
   ]
 
 
@@ -84,8 +85,9 @@ def powers(sizes) -> list[int]:
 
 
 def rows(seen) -> list:
+  """Rows with the bytes of all that is stored, rescoring codes included."""
   return [
-    row
+    {**row, 'bytes': row['bytes'] + row.get('bytes_rescore', 0)}
     for row in seen.rows
     if row['evaluator'] == 'precision' and row.get('bytes')
   ]

@@ -4,13 +4,13 @@ from mrl_jax.report import blocks, charts, curves
 
 TITLE = 'Retrieval and search'
 METHODS = {
-  'flat': ('exact, full width', 7),
   'prefix': ('exact on the prefix', 0),
   'ar': ('shortlist, then rerank', 1),
   'funnel': ("funnel, the paper's", 2),
   'funnel_auto': ('funnel, chosen', 3),
-  'hnsw': ('HNSW + rerank', 4),
-  'ivf': ('IVF + rerank', 5),
+  'hnsw': ('HNSW, then rerank', 4),
+  'ivf': ('IVF, then rerank', 5),
+  'flat': ('faiss Flat, then rerank', 7),
 }
 METRICS = {
   'top1': ('top-1', 0),
@@ -23,7 +23,8 @@ METRICS = {
 COLUMNS = {
   'method': 'method',
   'dim': 'dim',
-  'recall': 'recall@10, %',
+  'about': 'what it does',
+  'recall': 'recall, %',
   'top1': 'top-1, %',
   'mflops': 'MFLOPs',
   'mflops_shortlist': 'without rerank',
@@ -54,14 +55,16 @@ def retrieval(seen):
 
 def mflops(seen):
   """Quality of each method against its work per query."""
-  for metric, word in (('recall', 'recall@10'), ('top1', 'top-1')):
-    lines = []
-    for points in seen.of('search', metric).values():
+  for metric, word in (('recall', 'recall'), ('top1', 'top-1')):
+    lines, found = [], seen.of('search', metric)
+    for points in found.values():
       variant = points[0].get('variant', '')
       label, colour = METHODS.get(variant, (variant, 6))
       line = curves.line(label, points, colour, x='mflops')
       lines += [line] * bool(line.x)
     if lines:
+      k = next(iter(found.values()))[0].get('k')
+      word += f'@{k}' if k else ''
       yield charts.draw(
         f'Search: {word} against work',
         charts.Axes(
@@ -86,7 +89,7 @@ def milliseconds(seen):
     if lines:
       yield charts.draw(
         f'Search: recall against time, {word}',
-        charts.Axes('milliseconds a query', 'recall@10, %', log_x=True),
+        charts.Axes('milliseconds a query', 'recall, %', log_x=True),
         lines,
         'Measured on the machine of the evaluation, see the end.',
       )
@@ -113,8 +116,12 @@ def methods(seen):
       [COLUMNS[key] for key in columns],
       [[cell(entry.get(key), key) for key in columns] for entry in entries],
       'MFLOPs are multiply-adds of one query, with the rerank and without.',
-      fold='All methods' if len(entries) > 12 else '',
+      fold=f'All {len(entries)} methods' if len(entries) > 12 else '',
     )
+
+  left_out = seen.details.get('search', {}).get('left_out') or {}
+  for name, why in left_out.items():
+    yield blocks.Text(f'Not measured: {name}, {why}.')
 
 
 def cell(value, key: str) -> str:

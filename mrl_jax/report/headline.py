@@ -23,7 +23,7 @@ def recommended(seen) -> str:
   """The recommendation of `precision`, '' if there is none."""
   found = seen.details.get('precision', {}).get('recommendation')
   text = found.get('text') if isinstance(found, dict) else None
-  return text if isinstance(text, str) else ''
+  return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 
 def smallest(rows) -> str:

@@ -172,4 +172,34 @@ def cosines(seen):
     )
 
 
-PARTS = (expected_error, diagram, groups, trends, corruptions, cosines)
+def spans(seen):
+  """How cosines are spread, at the smallest dimension and at the full width."""
+  details = seen.details.get('cosine', {})
+  dims, edges = details.get('dims') or [], details.get('edges') or []
+  lines = []
+  for name, label, colour in (
+    ('positive', 'same class', 2),
+    ('random', 'random pairs', 1),
+  ):
+    found = details.get('histograms', {}).get(name) or []
+    for g, style in {0: '--', len(found) - 1: '-'}.items() if found else ():
+      counts = found[g]
+      lines.append(
+        charts.Line(
+          f'{label}, {dims[g]} dims',
+          [(a + b) / 2 for a, b in zip(edges, edges[1:])],
+          [100 * count / max(1, sum(counts)) for count in counts],
+          colour=colour,
+          style=style,
+          marker='',
+        )
+      )
+  if lines:
+    yield charts.draw(
+      'How cosines are spread',
+      charts.Axes('cosine', '% of pairs', y_from_zero=True),
+      lines,
+    )
+
+
+PARTS = (expected_error, diagram, groups, trends, corruptions, cosines, spans)
