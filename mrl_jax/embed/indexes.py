@@ -31,6 +31,20 @@ class Index:
     asked = np.ascontiguousarray(shortlist.unit(queries[:, : self.dim]))
     return self.faiss_index.search(asked, k)
 
+  def mflops(self, queries: Float[np.ndarray, 'q d'], k: int) -> float:
+    """Millions of multiply-adds that a search took per query, as counted."""
+    faiss, index = load(), self.faiss_index
+    compared = len(queries) * index.ntotal
+    if isinstance(index, faiss.IndexHNSW):
+      faiss.cvar.hnsw_stats.reset()
+      self.search(queries, k)
+      compared = faiss.cvar.hnsw_stats.ndis
+    elif isinstance(index, faiss.IndexIVF):
+      faiss.cvar.indexIVF_stats.reset()
+      self.search(queries, k)
+      compared = faiss.cvar.indexIVF_stats.ndis + len(queries) * index.nlist
+    return compared * self.dim / len(queries) / 1e6
+
 
 def build(
   database: shortlist.Database,
@@ -78,7 +92,7 @@ def build(
     if kind == 'ivf':
       index.train(rows)
     index.add(rows)
-  return Index(index, dim, len(faiss.serialize_index(index)))
+  return Index(index, dim, serialised_bytes(faiss, index))
 
 
 def search(
@@ -104,6 +118,18 @@ def search(
   if (rows[:, 0] >= 0).all():
     return scores[:, :k], order[:, :k]
   return without_missing(database, queries, rows, k)
+
+
+def serialised_bytes(faiss, index) -> int:
+  """The size of the index written to a file, without a copy of it."""
+  size = 0
+
+  def count(some: bytes) -> None:
+    nonlocal size
+    size += len(some)
+
+  faiss.write_index(index, faiss.PyCallbackIOWriter(count))
+  return size
 
 
 def without_missing(database, queries, rows, k: int) -> tuple:

@@ -46,13 +46,15 @@ def adaptive(dim: int, shortlist: int, width: int) -> Schedule:
   return Schedule(dim, (shortlist,), (width,))
 
 
-def funnel(dim: int, width: int) -> Schedule:
+def funnel(dim: int, width: int, k: int = 10) -> Schedule:
   """The paper's funnel: 200, 100, 50, 25, 10 rows at twice the dims each.
 
-  Its last rerank is at full width; dims beyond the width are the width.
+  Its last rerank is at full width; dims beyond the width are the width. No
+  stage keeps fewer than `k`.
   """
   dims = [min(dim << i, width) for i in range(1, 5)]
-  return Schedule(dim, (200, 100, 50, 25, 10), (*dims, width))
+  keeps = [max(keep, k) for keep in (200, 100, 50, 25, 10)]
+  return Schedule(dim, tuple(keeps), (*dims, width))
 
 
 def mflops(schedule: Schedule, rows: int, rerank: bool = True) -> float:

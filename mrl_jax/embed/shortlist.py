@@ -53,6 +53,10 @@ class Database:
       self.cut[dim] = whole
     return self.cut[dim]
 
+  def forget(self, dim: int) -> None:
+    """Frees the memory of a prefix; it is made again when needed."""
+    self.cut.pop(dim, None)
+
   def index_bytes(self, dim: int) -> int:
     """What a shortlist at `dim` keeps in memory."""
     return 4 * len(self) * dim
@@ -161,6 +165,21 @@ def rerank(
 
   Equal scores keep the order of `rows`, which is left as it was.
   """
+  scores = similarities(database, queries, rows, dim)
+  order = np.argsort(-scores, axis=1, kind='stable')
+  return (
+    np.take_along_axis(scores, order, 1),
+    np.take_along_axis(rows, order, 1),
+  )
+
+
+def similarities(
+  database: Database,
+  queries: Float[np.ndarray, 'q d'],
+  rows: Int[np.ndarray, 'q k'],
+  dim: int,
+) -> Float[np.ndarray, 'q k']:
+  """Cosines at `dim` of each query and its own rows."""
   asked = unit(queries[:, :dim])
   at_once = max(GATHERED_AT_ONCE // (rows.shape[1] * dim), 1)
   scores = np.empty(rows.shape, np.float32)
@@ -168,11 +187,7 @@ def rerank(
     part = slice(start, start + at_once)
     near = database.gather(rows[part], dim)
     scores[part] = np.matmul(near, asked[part, :, None])[..., 0]
-  order = np.argsort(-scores, axis=1, kind='stable')
-  return (
-    np.take_along_axis(scores, order, 1),
-    np.take_along_axis(rows, order, 1),
-  )
+  return scores
 
 
 def recall(
@@ -184,13 +199,15 @@ def recall(
   """Share of the exact k nearest rows that was found, per query.
 
   `exact` is (scores, rows) [q k] at full width. A row that is not among them
-  counts if it scores as much as the k-th of them: within 1e-6.
+  counts if it scores as much as the k-th of them, within 1e-6; row -1 does
+  not.
   """
   scores, rows = (np.asarray(x) for x in exact)
-  reached, same = rerank(database, queries, found, database.width)
-  hits = reached >= scores[:, -1:] - TIE
-  hits |= members(same, rows)
-  return np.mean(hits, axis=1)
+  reached = similarities(
+    database, queries, np.maximum(found, 0), database.width
+  )
+  hits = (reached >= scores[:, -1:] - TIE) | members(found, rows)
+  return np.mean(hits & (found >= 0), axis=1)
 
 
 def members(

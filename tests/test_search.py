@@ -1,0 +1,284 @@
+"""Exact search over slabs, chunks, blocks and groups; the `search` rows."""
+
+import json
+import tracemalloc
+
+import jax
+import numpy as np
+import pytest
+
+from mrl_jax import errors, metrics, sharding
+from mrl_jax.embed import evidence, search
+from mrl_jax.embed.vectors import Vectors
+from mrl_jax.evaluators.search import Search
+
+DIMS = (4, 6, 16)
+
+
+@pytest.fixture
+def small(monkeypatch):
+  """Every level of the search in use at a few hundred rows."""
+  for name, value in {
+    'ROWS_AT_ONCE': 200,
+    'QUERIES_AT_ONCE': 8,
+    'SCORES_AT_ONCE': 8 * 3 * 100,
+    'BLOCK': 48,
+    'GROUP': 4,
+  }.items():
+    monkeypatch.setattr(search, name, value)
+
+
+@pytest.fixture
+def one():
+  return sharding.make_mesh(devices=jax.devices()[:1])
+
+
+def whole_numbers(rows, queries=19, seed=0, width=16):
+  """Vectors whose scores are exact in float32 and tie in plenty.
+
+  Entries are -1 or 1, so that all prefixes of a width are equally long.
+  """
+  rng = np.random.default_rng(seed)
+  made = rng.choice([-1.0, 1.0], (queries + rows, width))
+  return made[:queries].astype(np.float32), made[queries:].astype(np.float32)
+
+
+def sorted_rows(queries, database, m, k):
+  """Rows by exact integer products; equal ones by row."""
+  products = queries[:, :m].astype(int) @ database[:, :m].astype(int).T
+  return np.argsort(-products, axis=1, kind='stable')[:, :k]
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+@pytest.mark.parametrize(('rows', 'k'), [(1003, 1), (1003, 7), (430, 60)])
+def test_ties_keep_the_smaller_row_everywhere(small, devices, rows, k):
+  queries, database = whole_numbers(rows)
+  mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+  scores, found = search.nested_top_k(queries, database, DIMS, k, mesh)
+  for g, m in enumerate(DIMS):
+    expected = sorted_rows(queries, database, m, k)
+    np.testing.assert_array_equal(found[g], expected)
+    products = np.einsum(
+      'qm,qkm->qk', queries[:, :m], database[expected][..., :m]
+    )
+    np.testing.assert_allclose(scores[g], products / m, atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['float16', 'float64', 'mapped'])
+def test_any_float_type_in_memory_or_mapped(small, one, tmp_path, kind):
+  queries, database = whole_numbers(500)
+  if kind == 'mapped':
+    np.save(tmp_path / 'x.npy', database)
+    given = np.load(tmp_path / 'x.npy', mmap_mode='r')
+  else:
+    given, queries = database.astype(kind), queries.astype(kind)
+  _, found = search.nested_top_k(queries, given, DIMS, 9, one)
+  for g, m in enumerate(DIMS):
+    expected = sorted_rows(queries, database, m, 9)
+    np.testing.assert_array_equal(found[g], expected)
+
+
+def test_a_mapped_database_is_never_copied_whole(one, tmp_path, monkeypatch):
+  monkeypatch.setattr(search, 'ROWS_AT_ONCE', 2048)
+  database = np.random.default_rng(0).normal(size=(40_000, 64))
+  np.save(tmp_path / 'x.npy', database.astype(np.float32))
+  mapped = np.load(tmp_path / 'x.npy', mmap_mode='r')
+  queries = database[:3].astype(np.float32)
+  search.nested_top_k(queries, mapped, (64,), 5, one)
+  tracemalloc.start()
+  _, found = search.nested_top_k(queries, mapped, (64,), 5, one)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert (np.asarray(found)[0, :, 0] == [0, 1, 2]).all()
+  assert peak < mapped.nbytes / 4
+
+
+def test_a_search_is_compiled_once(small, one):
+  queries, database = whole_numbers(530)
+  search.nested_top_k(queries, database, DIMS, 3, one)
+  before = search.program.cache_info().misses
+  with jax.log_compiles(False):
+    compiled = search.program(one, DIMS, 3, *chunk_and_block(one), False)
+    size = compiled._cache_size()
+    again = np.concatenate([database, database])[:700]  # more slabs, same shape
+    search.nested_top_k(queries, database[::-1], DIMS, 3, one)
+    search.nested_top_k(queries, again, DIMS, 3, one)
+  assert search.program.cache_info().misses == before
+  assert compiled._cache_size() == size == 1
+
+
+def chunk_and_block(mesh):
+  return search.sizes(530, 8, len(DIMS), mesh.size)[1:]
+
+
+def test_zero_rows_and_zero_queries_score_zero(small, one):
+  queries, database = whole_numbers(300)
+  database[5], queries[2] = 0, 0
+  scores, found = search.nested_top_k(queries, database, DIMS, 300, one)
+  scores, found = np.asarray(scores), np.asarray(found)
+  assert np.isfinite(scores).all()
+  assert (scores[found == 5] == 0).all()
+  assert (found[:, 2] == np.arange(300)).all()
+  assert (np.sort(found, axis=-1) == np.arange(300)).all()
+
+
+@pytest.mark.parametrize('total', [1, 5, 199, 200, 201, 70_000, 10**6])
+@pytest.mark.parametrize('devices', [1, 3, 8])
+@pytest.mark.parametrize(('tile', 'prefixes'), [(1, 1), (256, 9)])
+def test_slabs_are_whole_chunks_of_whole_blocks(total, devices, tile, prefixes):
+  slab, chunk, block = search.sizes(total, tile, prefixes, devices)
+  assert chunk % block == 0 and slab % (devices * chunk) == 0
+  assert block % search.GROUP == 0 and block <= search.BLOCK + search.GROUP
+  assert chunk * tile * prefixes <= 1.1 * search.SCORES_AT_ONCE
+  wanted = min(search.ROWS_AT_ONCE, total)
+  assert wanted <= slab < 1.1 * wanted + devices * search.GROUP * 80
+
+
+@pytest.mark.parametrize('rows', [1, 7, 8, 9, 63, 1000])
+@pytest.mark.parametrize('k', [1, 3, 60])
+def test_groups_of_groups_hold_the_best(rows, k):
+  rng = np.random.default_rng(rows)
+  scores = rng.integers(0, 9, (rows, 5)).astype(np.float32)
+  maxima = search.group_maxima(scores)
+  naive = [
+    scores[start : start + search.GROUP].max(axis=0)
+    for start in range(0, rows, search.GROUP)
+  ]
+  np.testing.assert_array_equal(maxima, naive)
+  best, found = search.exactly(scores, maxima, k)
+  expected = np.argsort(-scores.T, axis=1, kind='stable')[:, :k]
+  np.testing.assert_array_equal(found, expected)
+  np.testing.assert_array_equal(best, np.take_along_axis(scores.T, expected, 1))
+
+
+def test_approximate_search_finds_most(small, one):
+  rng = np.random.default_rng(0)
+  database = rng.normal(size=(900, 16)).astype(np.float32)
+  exact, near = (
+    np.asarray(
+      search.nested_top_k(database[:30], database, DIMS, 9, one, how)[1]
+    )
+    for how in (False, True)
+  )
+  shared = [len(set(a) & set(b)) for a, b in zip(exact[-1], near[-1])]
+  assert np.mean(shared) > 0.95 * 9
+  assert (near[-1][:, 0] == np.arange(30)).all()
+
+
+def test_what_does_not_fit_is_refused(one):
+  queries, database = whole_numbers(30)
+  with pytest.raises(ValueError, match='k=31 must be from 1 to the 30 rows'):
+    search.nested_top_k(queries, database, DIMS, 31, one)
+  with pytest.raises(ValueError, match='the database 8, dims end at 16'):
+    search.nested_top_k(queries, database[:, :8], DIMS, 3, one)
+  with pytest.raises(ValueError, match='no queries'):
+    search.nested_top_k(queries[:0], database, DIMS, 3, one)
+
+
+def material(rows=600, queries=80, labels=True, dims=(4, 8, 32)):
+  rng = np.random.default_rng(1)
+  spread = np.arange(1, 33) ** -0.8
+  centres = rng.normal(size=(30, 32)) * spread
+  classes = rng.integers(0, 30, rows + queries) + 70_000
+  noise = 0.5 * rng.normal(size=(rows + queries, 32)) * spread
+  x = (centres[classes - 70_000] + noise).astype(np.float32)
+  x[3] = x[9] = x[0]
+  splits = {
+    'train': Vectors(x[:rows], classes[:rows] if labels else None),
+    'validation': Vectors(x[rows:], classes[rows:] if labels else None),
+  }
+  return evidence.Evidence(
+    dims=dims,
+    trained=dims,
+    mesh=sharding.make_mesh(devices=jax.devices()[:1]),
+    embed=splits.get,
+  )
+
+
+def cosines(queries, database, m):
+  q, r = queries[:, :m].astype(np.float64), database[:, :m].astype(np.float64)
+  q /= np.linalg.norm(q, axis=1, keepdims=True)
+  return q @ (r / np.linalg.norm(r, axis=1, keepdims=True)).T
+
+
+def test_rows_equal_naive_recall_on_the_reported_half():
+  seen = material()
+  rows, details = Search(shortlist=40, k=5).run(seen)
+  half = np.random.default_rng(0).permutation(80)[40:]
+  queries = seen.queries.embeddings[half]
+  labels = seen.queries.labels[half]
+  full = cosines(queries, seen.database.embeddings, 32)
+  last = -np.sort(-full, axis=1)[:, 4:5]
+  good = full >= last - 1e-6
+  found = {(r['metric'], r['variant'], r['dim']): r for r in rows}
+  for m in (4, 8, 32):
+    scores = cosines(queries, seen.database.embeddings, m).round(7)
+    order = np.argsort(-scores, axis=1, kind='stable')
+    hits = np.take_along_axis(good, order[:, :5], 1).mean()
+    one = found['recall', 'prefix', m]
+    assert abs(one['value'] - hits) < 1e-9
+    assert one['n'] == 40 and one['k'] == 5
+    assert one['mflops'] == one['mflops_shortlist'] == 600 * m / 1e6
+    assert one['bytes'] == 4 * 600 * m
+    top1 = (seen.database.labels[order[:, 0]] == labels).mean()
+    assert found['top1', 'prefix', m]['value'] == top1
+    if m < 32:
+      kept = np.zeros_like(good)
+      np.put_along_axis(kept, order[:, :40], True, axis=1)
+      best = np.argsort(-np.where(kept, full, -2), axis=1)[:, :5]
+      one = found['recall', 'ar', m]
+      hits = np.take_along_axis(good, best, 1).mean()
+      assert abs(one['value'] - hits) < 1e-9
+      assert one['mflops'] == (600 * m + 40 * 32) / 1e6
+  assert found['recall', 'prefix', 32]['value'] == 1
+  chosen = [r for r in rows if r['variant'] == 'funnel_auto']
+  assert len(chosen) == 2 and chosen[0]['mflops'] <= 600 * 32 / 4e6
+  variants = {r['variant'] for r in rows}
+  assert variants == {
+    'prefix', 'ar', 'funnel', 'funnel_auto', 'flat', 'hnsw', 'ivf'
+  }  # fmt: skip
+  names = [metrics.flat_name(r) for r in rows]
+  assert len(set(names)) == len(names)
+  json.dumps(details)
+  assert len(details['methods']) == len(rows) / 2
+  assert details['queries'] == details['tuning_queries'] == 40
+
+
+def test_rows_repeat_exactly_and_hold_no_times():
+  one, two = (Search(k=5).run(material())[0] for _ in range(2))
+  assert one == two
+  assert not any('seconds' in key for row in one for key in row)
+
+
+def test_small_databases_single_queries_and_no_labels():
+  seen = material(rows=12, queries=1, labels=False)
+  rows, details = Search(shortlist=500, k=12, faiss=False).run(seen)
+  assert details['shortlist'] == 12
+  assert 'one query' in details['left_out']['funnel_auto']
+  assert {r['metric'] for r in rows} == {'recall'}
+  assert all(r['value'] == 1 for r in rows)  # all twelve are asked for
+  with pytest.raises(
+    errors.UsageError, match='eval.search.k=13 exceeds the 12'
+  ):
+    Search(k=13, shortlist=20).run(seen)
+  with pytest.raises(errors.UsageError, match=r'dims=\(5,\): 5 is not'):
+    Search(k=3, dims=(5,)).run(seen)
+  with pytest.raises(ValueError, match='k=10 must be from 1 to shortlist=9'):
+    Search(shortlist=9)
+  only = material(rows=12, queries=4, dims=(32,))
+  rows, details = Search(k=3).run(only)
+  assert {r['variant'] for r in rows} == {'prefix'}
+
+
+def test_reported_queries_are_not_those_that_choose():
+  """Another tuning half changes the choice at most, nothing that is shown."""
+  first, second = material(), material()
+  chosen = np.random.default_rng(0).permutation(80)[:40]
+  second.queries.embeddings[chosen] = 1
+  one, two = (
+    {metrics.flat_name(r): r for r in Search(k=5).run(x)[0]}
+    for x in (first, second)
+  )
+  for name in one:
+    if 'funnel_auto' not in name:
+      assert one[name] == two[name]
