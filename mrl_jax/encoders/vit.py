@@ -249,20 +249,7 @@ class ViT(nnx.Module):
     Layer embeddings pass through the final norm and pooling too, so the last
     equals the plain result.
     """
-    expected = (*self.image_size, self.channels)
-    if images.shape[1:] != expected:
-      raise ValueError(
-        f'images are {images.shape[1:]}, this encoder takes {expected}'
-      )
-    x = self.patches(patchify(images.astype(self.dtype), self.patch_size))
-    if self.position == 'learned':
-      positions = self.positions[...]
-    else:
-      positions = jnp.asarray(sincos_positions(*self.grid, self.width))
-    x = x + positions.astype(self.dtype)
-    if self.pool == 'cls':
-      token = jnp.broadcast_to(self.token[...], (len(x), 1, self.width))
-      x = jnp.concatenate([token.astype(self.dtype), x], axis=1)
+    x = self.entered(images)
     keys = [None] * len(self.layers)
     if train and key is not None:
       first, *keys = jax.random.split(key, 1 + len(self.layers))
@@ -278,8 +265,29 @@ class ViT(nnx.Module):
       return jnp.stack([self.pooled(x) for x in outputs])
     return self.pooled(x)
 
+  def entered(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b n d']:
+    """What the first block takes: patches at their positions, class token."""
+    expected = (*self.image_size, self.channels)
+    if images.shape[1:] != expected:
+      raise ValueError(
+        f'images are {images.shape[1:]}, this encoder takes {expected}'
+      )
+    x = self.patches(patchify(images.astype(self.dtype), self.patch_size))
+    if self.position == 'learned':
+      positions = self.positions[...]
+    else:
+      positions = jnp.asarray(sincos_positions(*self.grid, self.width))
+    x = x + positions.astype(self.dtype)
+    if self.pool == 'cls':
+      token = jnp.broadcast_to(self.token[...], (len(x), 1, self.width))
+      x = jnp.concatenate([token.astype(self.dtype), x], axis=1)
+    return x
+
   def pooled(self, x: Float[Array, 'b n d']) -> Float[Array, 'b d']:
-    x = self.norm(x)
+    return self.joined(self.norm(x))
+
+  def joined(self, x: Float[Array, 'b n d']) -> Float[Array, 'b d']:
+    """The embedding of normalised tokens."""
     if self.pool == 'cls':
       x = x[:, 0]
     elif self.pool == 'map':
@@ -287,6 +295,27 @@ class ViT(nnx.Module):
     else:
       x = jnp.mean(x, axis=1)
     return x.astype(jnp.float32)
+
+  def tokens(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b n d']:
+    """The last tokens of which every patch still has its own.
+
+    They enter the pooling, or, with a class token, which alone is read after
+    the last block, that block. The last `prod(grid)` are the patches'.
+    """
+    x = self.entered(images)
+    if self.pool != 'cls':
+      for block in self.layers:
+        x = block(x)
+      return self.norm(x)
+    for block in list(self.layers)[:-1]:
+      x = block(x)
+    return x
+
+  def from_tokens(self, tokens: Float[Array, 'b n d']) -> Float[Array, 'b d']:
+    """The embedding that `tokens` lead to."""
+    if self.pool != 'cls':
+      return self.joined(tokens)
+    return self.pooled(self.layers[-1](tokens))
 
 
 def patchify(

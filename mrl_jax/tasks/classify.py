@@ -1,5 +1,6 @@
 """Supervised classification with a nested head (arXiv:2205.13147)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -10,7 +11,7 @@ from jax.sharding import Mesh
 from mrl_jax import metrics, nested
 from mrl_jax.data import transforms
 from mrl_jax.losses import softmax
-from mrl_jax.shapes import Array, Float, Key, PyTree
+from mrl_jax.shapes import Array, Float, Int, Key, PyTree
 
 
 def named(tree: PyTree) -> PyTree:
@@ -142,3 +143,56 @@ class Classify:
     """The head's logits at any `dims`, trained or not (heads.py says how)."""
     head = self.module('head', params, stats)
     return jnp.stack([head.at(embedding, m)[0] for m in dims])
+
+  def token_scores(
+    self,
+    params: PyTree,
+    stats: PyTree,
+    images: Int[Array, 'b h w c'],
+    classes: Int[Array, 'b'],
+    dims: Sequence[int],
+  ) -> Float[Array, 'g b n']:
+    """What each patch adds to its image's logit of a class, at any `dims`.
+
+    The gradient of logit_m with respect to a token times that token, summed
+    over channels, times the number of tokens (arXiv:2011.08891, at the
+    tokens that `encoder.tokens` names). With mean pooling the logit is linear
+    in them, so their mean is the logit without its bias exactly: the class
+    activation map (arXiv:1512.04150). After an attention pool or a class
+    token's last block it is the first-order share.
+    """
+    encoder = self.module('encoder', params, stats)
+    head = self.module('head', params, stats)
+    tokens = encoder.tokens(transforms.normalise(images, self.mean, self.std))
+    rows = jnp.arange(len(images))
+
+    def score(tokens, dim):
+      logits = head.at(encoder.from_tokens(tokens), dim)[0]
+      return jnp.sum(logits[rows, classes])
+
+    shares = [
+      jnp.sum(tokens * jax.grad(score)(tokens, m), axis=-1) for m in dims
+    ]
+    patches = math.prod(encoder.grid)
+    return jnp.stack(shares)[..., -patches:] * tokens.shape[1]
+
+  def saliency(
+    self,
+    params: PyTree,
+    stats: PyTree,
+    images: Int[Array, 'b h w c'],
+    classes: Int[Array, 'b'],
+    dims: Sequence[int],
+  ) -> Float[Array, 'g b h w']:
+    """Where each image speaks for a class, at any `dims`, in [0, 1].
+
+    The positive part of `token_scores`, drawn out to pixels, each map over
+    its own maximum; 0 everywhere where nothing speaks for the class.
+    """
+    scores = self.token_scores(params, stats, images, classes, dims)
+    grid = self.module('encoder', params, stats).grid
+    maps = jnp.maximum(scores, 0).reshape(*scores.shape[:2], *grid)
+    size = (*maps.shape[:2], *images.shape[1:3])
+    maps = jax.image.resize(maps, size, 'bilinear')
+    most = jnp.max(maps, axis=(-2, -1), keepdims=True)
+    return jnp.where(most > 0, maps / jnp.where(most > 0, most, 1), 0)
