@@ -1,0 +1,107 @@
+"""Other ways to m numbers: PCA, random subset, projection and rotation.
+
+Each is one map of the full width whose every prefix is the reduction to that
+many dimensions, so all of them cost one pass.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mrl_jax.shapes import Float, Int
+
+ROWS_AT_ONCE = 16384
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+  """z -> (z - mean) @ matrix.
+
+  Attributes:
+    variance: of each output over the rows it was fitted on, decreasing;
+      about 0 instead of the mean for `svd`; None for random maps.
+  """
+
+  mean: Float[np.ndarray, 'd']
+  matrix: Float[np.ndarray, 'd d']
+  variance: Float[np.ndarray, 'd'] | None = None
+
+  def __call__(self, embeddings: Float[np.ndarray, 'n d']) -> np.ndarray:
+    """[n d] float32; cut it to m to reduce to m dimensions."""
+    z = np.asarray(embeddings, np.float32) - self.mean.astype(np.float32)
+    return z @ self.matrix.astype(np.float32)
+
+  @property
+  def explained(self) -> Float[np.ndarray, 'd']:
+    """Share of the whole variance in each prefix; all 1 if there is none."""
+    sums = np.cumsum(self.variance)
+    return sums / sums[-1] if sums[-1] > 0 else np.ones_like(sums)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+  """z -> its coordinates in another order."""
+
+  order: Int[np.ndarray, 'd']
+
+  def __call__(self, embeddings: Float[np.ndarray, 'n d']) -> np.ndarray:
+    return np.asarray(embeddings, np.float32)[:, self.order]
+
+
+def pca(embeddings: Float[np.ndarray, 'r d']) -> Linear:
+  """Principal components, of most variance first.
+
+  The sign of each is such that its largest entry is above 0.
+  """
+  mean, square = moments(embeddings)
+  return components(mean, square - np.outer(mean, mean))
+
+
+def svd(embeddings: Float[np.ndarray, 'r d']) -> Linear:
+  """Right singular vectors of the rows as they are, not centred."""
+  mean, square = moments(embeddings)
+  return components(np.zeros_like(mean), square)
+
+
+def components(mean, square) -> Linear:
+  values, vectors = np.linalg.eigh(square)
+  values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+  largest = np.argmax(np.abs(vectors), axis=0)
+  signs = np.sign(vectors[largest, np.arange(len(largest))])
+  return Linear(mean, vectors * signs, values)
+
+
+def moments(embeddings) -> tuple:
+  """(mean [d], mean of z z^T [d d]) in float64, chunk by chunk."""
+  width = embeddings.shape[1]
+  total, square = np.zeros(width), np.zeros((width, width))
+  for start in range(0, len(embeddings), ROWS_AT_ONCE):
+    z = np.asarray(embeddings[start : start + ROWS_AT_ONCE], np.float64)
+    total += z.sum(axis=0)
+    square += z.T @ z
+  return total / len(embeddings), square / len(embeddings)
+
+
+def random_subset(width: int, seed: int) -> Subset:
+  """All coordinates in random order: its prefixes are random subsets."""
+  return Subset(np.random.default_rng(seed).permutation(width))
+
+
+def random_projection(width: int, seed: int) -> Linear:
+  """Independent Gaussian directions (Johnson and Lindenstrauss, 1984).
+
+  Scaled so that the full width keeps squared lengths in the mean.
+  """
+  matrix = np.random.default_rng(seed).normal(size=(width, width))
+  return Linear(np.zeros(width), matrix / np.sqrt(width))
+
+
+def random_rotation(width: int, seed: int) -> Linear:
+  """An orthogonal matrix, uniform over all (Mezzadri, math-ph/0609050).
+
+  What a prefix loses by it is what the order of the coordinates was worth: an
+  embedding that is not Matryoshka loses nothing.
+  """
+  normal = np.random.default_rng(seed).normal(size=(width, width))
+  q, r = np.linalg.qr(normal)
+  return Linear(np.zeros(width), q * np.sign(np.diagonal(r)))

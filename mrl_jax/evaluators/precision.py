@@ -1,0 +1,304 @@
+"""`precision`: quality against bytes per vector, dimension by precision."""
+
+import jax
+import numpy as np
+
+from mrl_jax import metrics
+from mrl_jax.embed import quantise, search
+from mrl_jax.embed.vectors import Vectors
+from mrl_jax.shapes import Bool, Float, Int
+
+RESCORED = 'binary_rescored'
+SAME = 1e-6  # cosines this close count as equal in recall
+
+
+class Precision:
+  """1-NN accuracy and recall of stored codes, and the cheapest that suffices.
+
+  The database is stored at a dim in a precision; queries stay float32, except
+  that 'binary' compares their bits by Hamming distance, equal distances by
+  the smaller row. 'binary_rescored' takes the rescore * k nearest by bits and
+  orders them by the float32 query against int8 codes of the same dim, which
+  it stores too: `bytes` are the bits, `bytes_rescore` the rest.
+
+  Rows per precision (`variant`): 'top1' if there are labels, and 'recall', the
+  share of k found rows that are as near at full width in float32 as the k-th
+  nearest row. Each with `kept`: the ratio to float32 at full width on the same
+  queries, and its 95% interval.
+
+  Args:
+    k: neighbours of recall.
+    rescore: times k are rescored.
+    keep: share of the full quality that the recommendation must keep.
+    queries: at most so many are asked, drawn if there are more.
+    examples: rows of the database, drawn if it has more.
+    calibration: of these, rows drawn to set ranges.
+    clip: share of the values at each end that int8 clips.
+    centre: of the sign bit: 'mean' of the calibration rows, or 'zero'.
+  """
+
+  needs = ()
+
+  def __init__(
+    self,
+    k: int = 10,
+    rescore: int = 4,
+    keep: float = 0.99,
+    queries: int = 2000,
+    examples: int = 100000,
+    calibration: int = 10000,
+    clip: float = 0.001,
+    centre: str = 'mean',
+    seed: int = 0,
+  ):
+    if min(k, rescore, queries, examples, calibration) < 1:
+      raise ValueError(
+        f'k={k}, rescore={rescore}, queries={queries}, examples={examples} '
+        f'and calibration={calibration} must be at least 1'
+      )
+    if not 0 < keep <= 1:
+      raise ValueError(f'keep={keep} must be a share above 0, at most 1')
+    quantise.check_options(clip, centre)
+    self.k, self.rescore, self.keep = k, rescore, keep
+    self.queries, self.examples, self.seed = queries, examples, seed
+    self.calibration, self.clip, self.centre = calibration, clip, centre
+    self.metrics = tuple(
+      f'recall@{k}.{p}' for p in (*quantise.PRECISIONS, RESCORED)
+    )
+
+  def run(self, evidence) -> tuple[list[dict], dict]:
+    random = np.random.default_rng(self.seed)
+    database = part(random, evidence.database, self.examples)
+    queries = part(random, evidence.queries, self.queries)
+    dims, k = evidence.dims, min(self.k, len(database))
+    found = self.search(random, queries, database, dims, k, evidence.mesh)
+    recalls = recall(queries, database, found, k)
+    labels = queries.labels
+    right = {}
+    if labels is not None and database.labels is not None:
+      right = {
+        p: database.labels[rows[..., 0]] == labels for p, rows in found.items()
+      }
+    points, rows = [], []
+    for precision in found:
+      for g, m in enumerate(dims):
+        point = stored(precision, m)
+        for name, values in (('top1', right), (f'recall@{k}', recalls)):
+          if values:
+            made = row(name, values, precision, g, m, point, k)
+            rows.append(made)
+            point[name] = made['value']
+            point |= {
+              f'{name}_{key}': made[key]
+              for key in ('kept', 'kept_low', 'kept_high')
+            }
+        points.append(point)
+    main = 'top1' if right else f'recall@{k}'
+    values = np.concatenate([(right or recalls)[p] for p in found])
+    details = {
+      'points': points,
+      'metric': main,
+      'front': front([(p['bytes_all'], p[main]) for p in points]),
+      'front_in_memory': front([(p['bytes'], p[main]) for p in points]),
+      'recommendation': recommend(points, values, main, self.keep, self.seed),
+      'database_rows': len(database),
+      'database_rows_of': len(evidence.database),
+      'queries': len(queries),
+      'keep': self.keep,
+    }
+    return rows, details
+
+  def search(self, random, queries, database, dims, k, mesh) -> dict:
+    """{precision: rows found [g q k]}, best first."""
+    asked = quantise.normalised(queries.embeddings)
+    rows = quantise.normalised(database.embeddings)
+    sample = part(random, Vectors(rows), self.calibration)
+    by = quantise.calibrate(sample.embeddings, self.clip, self.centre)
+    found = {}
+    for precision in quantise.PRECISIONS:
+      values = through(rows, precision, by)
+      wanted, query = k, asked
+      if precision == 'binary':
+        wanted = min(self.rescore * k, len(rows))
+        query = through(asked, precision, by)
+      near = search.nested_top_k(query, values, dims, wanted, mesh)[1]
+      found[precision] = jax.device_get(near)
+    short = found['binary']
+    found['binary'] = short[..., :k]
+    found[RESCORED] = reorder(asked, rows, short, by, dims)[..., :k]
+    return found
+
+
+def through(rows, precision, by) -> Float[np.ndarray, 'n d']:
+  """What is left of rows that were stored."""
+  codes = quantise.encode(rows, precision, by)
+  return quantise.decode(codes, precision, by, rows.shape[1])
+
+
+def part(random: np.random.Generator, vectors: Vectors, count: int) -> Vectors:
+  """At most `count` rows, drawn, in their order."""
+  if len(vectors) <= count:
+    return vectors
+  index = np.sort(random.choice(len(vectors), count, replace=False))
+  labels = vectors.labels
+  return Vectors(
+    vectors.embeddings[index], None if labels is None else labels[index]
+  )
+
+
+def reorder(asked, rows, short, by, dims) -> Int[np.ndarray, 'g q k']:
+  """Candidates by cosine of the float32 query and their int8 codes."""
+  found = np.empty_like(short)
+  for g, m in enumerate(dims):
+    for start in range(0, len(asked), 256):
+      span = slice(start, start + 256)
+      near = short[g, span]
+      flat = through(rows[near.reshape(-1), :m], 'int8', by)
+      flat = quantise.normalised(flat).reshape(*near.shape, m)
+      scores = np.einsum('qm,qkm->qk', asked[span, :m], flat)
+      order = np.argsort(-scores, axis=1, kind='stable')
+      found[g, span] = np.take_along_axis(near, order, axis=1)
+  return found
+
+
+def recall(queries, database, found, k) -> dict[str, np.ndarray]:
+  """{precision: [g q]}, the shares of rows found that belong to the k nearest.
+
+  A row belongs to them if its cosine is at least that of the k-th.
+  """
+  asked = quantise.normalised(queries.embeddings)
+  exact = found['float32'][-1]
+  shares = {p: np.zeros(rows.shape[:2]) for p, rows in found.items()}
+  for start in range(0, len(asked), 256):
+    span = slice(start, start + 256)
+
+    def cosines(rows, query=asked[span]):
+      near = quantise.normalised(database.embeddings[rows.reshape(-1)])
+      near = near.reshape(*rows.shape, near.shape[-1])
+      return np.einsum('qd,qkd->qk', query, near)
+
+    least = cosines(exact[span, -1:]) - SAME
+    for precision, rows in found.items():
+      for g in range(len(rows)):
+        shares[precision][g, span] = np.mean(
+          cosines(rows[g, span]) >= least, axis=1
+        )
+  return shares
+
+
+def stored(precision: str, dim: int) -> dict:
+  """A point of the picture: its dim, precision and bytes per vector."""
+  kind = 'binary' if precision == RESCORED else precision
+  size = quantise.vector_bytes(kind, dim)
+  more = quantise.vector_bytes('int8', dim) if precision == RESCORED else 0
+  return {
+    'dim': int(dim),
+    'precision': precision,
+    'bytes': size,
+    'bytes_rescore': more,
+    'bytes_all': size + more,
+  }
+
+
+def row(name, values, precision, g, dim, point, k) -> dict:
+  """A result row of 'top1' or 'recall@k' with its share of the full quality."""
+  own, full = values[precision][g], values['float32'][-1]
+  kept, low, high = share_kept(own, full)
+  extra = {
+    'variant': precision,
+    'bytes': point['bytes'],
+    'bytes_rescore': point['bytes_rescore'],
+    'kept': kept,
+    'kept_low': low,
+    'kept_high': high,
+  }
+  if name == 'top1':
+    hits = int(np.sum(own))
+    return metrics.proportion_row(
+      'precision', name, dim, hits, len(own), **extra
+    )
+  return metrics.mean_row('precision', 'recall', dim, own, k=k, **extra)
+
+
+def share_kept(
+  own: Float[np.ndarray, 'q'], full: Float[np.ndarray, 'q']
+) -> tuple[float, float, float]:
+  """(ratio of the means, its 95% interval) over the same queries.
+
+  Hits are paired. Shares, whose full quality is 1, are what is kept.
+  """
+  if own.dtype != bool:
+    low, high = metrics.mean_interval(own)
+    return float(np.mean(own)) if len(own) else 1.0, low, high
+  both = int(np.sum(own & full))
+  first, second = int(np.sum(own & ~full)), int(np.sum(full & ~own))
+  low, high = metrics.paired_ratio_interval(both, first, second)
+  right = both + second
+  kept = (both + first) / right if right else 1.0
+  return kept, low, min(high, float(len(own)))
+
+
+def front(points: list[tuple[int, float]]) -> list[int]:
+  """Indices that no other point beats: fewer bytes or better, by bytes."""
+  best, chosen = -np.inf, []
+  for index in sorted(
+    range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)
+  ):
+    if points[index][1] > best:
+      best = points[index][1]
+      chosen.append(index)
+  return chosen
+
+
+def recommend(
+  points: list[dict],
+  values: Bool[np.ndarray, 'p q'] | Float[np.ndarray, 'p q'],
+  metric: str,
+  keep: float,
+  seed: int,
+) -> dict:
+  """The cheapest point that keeps enough, chosen and told on other queries.
+
+  On a random half of the queries: fewest bytes, all that is stored counted,
+  whose lower bound of `kept` is at least keep - 0.01; float32 at full width
+  if there is none. Its numbers are of the other half.
+  """
+  full = next(
+    i
+    for i, p in reversed(list(enumerate(points)))
+    if p['precision'] == 'float32'
+  )
+  order = np.random.default_rng(seed).permutation(values.shape[1])
+  one, two = order[: len(order) // 2], order[len(order) // 2 :]
+  chosen = full
+  for i in sorted(range(len(points)), key=lambda i: points[i]['bytes_all']):
+    low = share_kept(values[i, one], values[full, one])[1]
+    if low >= keep - 0.01:
+      chosen = i
+      break
+  kept, low, high = share_kept(values[chosen, two], values[full, two])
+  point, most = points[chosen], points[full]['bytes_all']
+  name = 'top-1' if metric == 'top1' else metric
+  times = f'{most / point["bytes_all"]:.1f}'.removesuffix('.0')
+  precision = point['precision'].replace('_', ' ')
+  text = (
+    f'{point["dim"]} dims in {precision} keep {100 * kept:.1f}% '
+    f'({100 * low:.1f} to {100 * high:.1f}) of {name} at 1/{times} of the bytes'
+  )
+  if chosen == full:
+    text = (
+      f'nothing smaller than {point["dim"]} dims in float32 surely keeps '
+      f'{keep:.0%} of {name}'
+    )
+  return {
+    'metric': name,
+    'dim': point['dim'],
+    'precision': point['precision'],
+    'bytes': point['bytes_all'],
+    'full_bytes': most,
+    'kept': kept,
+    'kept_low': low,
+    'kept_high': high,
+    'n': len(two),
+    'text': text,
+  }
