@@ -233,6 +233,25 @@ def test_changes_count_the_same_queries_once():
       assert gained[i, j] == won - missed
 
 
+def test_five_of_five_gained_are_noise_and_six_of_six_are_not():
+  # The exact two-sided sign test: 2 / 32 and 2 / 64.
+  assert by_class.trend(nested_right((0, 5))) == 'flat'
+  assert by_class.trend(nested_right((0, 6))) == 'rises'
+
+
+def test_each_class_has_its_own_trend():
+  labels = np.repeat([3, 70_001], 50)
+  right = np.concatenate(
+    [nested_right((5, 20, 45), 50), nested_right((45, 20, 5), 50)], axis=1
+  )
+  said = np.where(right, labels, 8)[..., None]
+  given = evidence.Answers(DIMS, said, right * 1.0, labels, 'probe')
+  _, details = classes.Classes().run(seen(given))
+  assert [one['trend'] for one in details['classes']] == ['rises', 'falls']
+  assert details['most_gained'][0]['name'] == '3'
+  assert details['most_lost'][0]['change'] == pytest.approx(-0.8)
+
+
 def test_classes_that_do_not_change_are_seldom_said_to():
   rng = np.random.default_rng(0)
   for n, dims in ((10, 2), (50, 5)):
@@ -346,6 +365,27 @@ def drawn(n, sharpness, seed):
   logit = rng.normal(1.5, 1.2, n)
   sure = 1 / (1 + np.exp(-sharpness * logit))
   return sure, rng.random(n) < 1 / (1 + np.exp(-logit))
+
+
+@pytest.mark.parametrize('sharpness', [1.0, 1.6])
+def test_calibration_intervals_equal_a_loop_of_resamples(sharpness):
+  sure, right = drawn(60, sharpness, 3)
+  where, gaps = calibration.equal_width(sure, 6), right - sure
+  low, high = calibration.bounds(gaps[None], where[None], 6)
+
+  def parts(rows):
+    return [sum(gaps[i] for i in rows if where[i] == b) / 60 for b in range(6)]
+
+  every, rng = parts(range(60)), np.random.default_rng(calibration.SEED)
+  value, drawn_errors, noise = sum(map(abs, every)), [], []
+  for _ in range(calibration.RESAMPLES):
+    again = parts(rng.integers(60, size=60))
+    drawn_errors.append(sum(map(abs, again)))
+    noise.append(sum(abs(a - b) for a, b in zip(again, every)))
+  few, many = np.quantile(drawn_errors, 0.01), np.quantile(drawn_errors, 0.99)
+  bottom = 0 if value <= np.quantile(noise, 0.975) else 2 * value - many
+  assert low[0] == pytest.approx(min(max(bottom, 0), value))
+  assert high[0] == pytest.approx(max(2 * value - few, value))
 
 
 @pytest.mark.parametrize(('sharpness', 'n'), [(1.6, 400), (1.0, 400)])

@@ -172,8 +172,6 @@ def trend(right: Bool[np.ndarray, 'g n']) -> str:
   # The largest change into j from before, and out of it to behind.
   dip = np.max(np.minimum(down.max(axis=0), up.max(axis=1)))
   peak = np.max(np.minimum(up.max(axis=0), down.max(axis=1)))
-  if dip == peak == 0:
-    return 'rises' if up.max() >= down.max() else 'falls'
   if dip != peak:
     return 'dips' if dip > peak else 'peaks'
   return 'dips' if gained[0, -1] >= 0 else 'peaks'

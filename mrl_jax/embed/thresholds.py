@@ -106,9 +106,10 @@ def improve(
 
   Args:
     score: f(hits [t], summed dims [t]) of whole cascades, what is maximised;
-      of equally good thresholds the smallest is taken. Stops when a round
-      changes nothing, which it must: each change raises the score or, at the
-      same score, lowers a threshold.
+      of equally good thresholds the smallest, so the cheapest, is taken.
+
+  Stops when a round changes nothing, which it must: each change raises the
+  score or, at the same score, lowers a threshold.
   """
   queries, widths = np.arange(levels.shape[1]), np.asarray(dims)
   chosen, before = chosen.copy(), None
@@ -162,10 +163,9 @@ def joint(
   left = np.stack([exits(levels, chosen) for chosen in pool])
   hits = np.sum(right[left, np.arange(count)], axis=1)
   cost = np.sum(widths[left], axis=1)
-  heavy = count * dims[-1] + 1  # one hit outweighs all dims
 
   def under(target, hits, cost):
-    return np.where(cost <= target * count, hits * heavy - cost, -np.inf)
+    return np.where(cost <= target * count, hits, -np.inf)
 
   return {
     target: improve(

@@ -16,16 +16,17 @@ from mrl_jax.shapes import Bool, Float, Int
 
 
 class Cascade:
-  """Accuracy and expected dimension of five ways to choose thresholds.
+  """Accuracy and expected dimension of four ways to choose thresholds.
 
   Rows are `top1` at the full width, one per policy (`variant`):
   `paper`, `conditional`, `joint<target>` (expected dimension at most the
   target) and `risk<share>` (of the queries the full width gets right, at most
   this share of all is lost); see embed/thresholds.py. The value is the mean
   over splits, the interval that of the queries' means over the splits that
-  report them; `expected_dim` is the mean dimension of the answer given,
-  `cumulative` the mean sum of all dimensions tried for it, deviations are
-  over splits.
+  report them. It bounds the accuracy of the thresholds that were found; how
+  far others would be from them, `deviation` says. `expected_dim` is the mean
+  dimension of the answer given, `cumulative` the mean sum of all dimensions
+  tried for it, deviations are over splits.
 
   Args:
     splits: random splits of the queries.
