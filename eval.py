@@ -1,6 +1,8 @@
-"""Evaluates a training run at every dimension (see README.md).
+"""Evaluates a run, or any embeddings, at every dimension (see README.md).
 
 python eval.py --workdir=runs/vit_mrl
+python eval.py --embeddings=x.npy --labels=y.npy
+python eval.py --compare runs/mrl runs/ff8
 """
 
 import sys
@@ -12,14 +14,25 @@ from mrl_jax import errors
 def main(argv: list[str]) -> int:
   options, words = configs.parse(argv, 'eval')
   try:
-    config = configs.read_saved(options.workdir)
-    configs.override(config, words)
-    from mrl_jax import build, loop, sharding
+    from mrl_jax import build, evaluation, sharding
 
+    if options.compare:
+      return evaluation.compare(options.compare, options.output)
+    if options.workdir:
+      config = configs.read_saved(options.workdir)
+    else:
+      config = build.vector_config(options.dims)
+    configs.override(build.complete(config), words)
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
+    if options.embeddings:
+      evaluation.of_vectors(build.frozen(config, options))
+      return 0
     run = build.run(config, options.workdir)
-    loop.evaluate_checkpoint(run, options.step)
+    if options.export:
+      step, folder = options.step, options.export
+      return evaluation.exported(run, step, folder, options.dtype)
+    evaluation.of_checkpoint(run, options.step)
     return 0
   except errors.EXPECTED as error:
     return errors.tell(error)

@@ -12,13 +12,13 @@ from mrl_jax import errors
 def main(argv: list[str]) -> int:
   options, words = configs.parse(argv, 'train')
   try:
+    from mrl_jax import build, loop, sharding
+
     config, name = configs.load(options.config)
-    configs.override(config, words)
+    configs.override(build.complete(config), words)
     if options.print_config:
       print(configs.to_json(config))
       return 0
-    from mrl_jax import build, loop, sharding
-
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
     run = build.run(config, options.workdir or f'runs/{name}')

@@ -77,8 +77,8 @@ def get_config(arg: str = '') -> ConfigDict:
       eval=dict(
         batch_size=64,
         dims=(12, 24, 48, 96),
-        final=('knn',),
-        linear=dict(),
+        often=('linear',),  # besides the last step, where all run
+        only=(),  # evaluators to run, () is all
         knn=dict(neighbours=20, temperature=0.07),
       ),
       checkpoint=dict(every=500, keep=2, best=''),
@@ -92,6 +92,6 @@ def get_config(arg: str = '') -> ConfigDict:
       steps=6, epochs=0.0, batch_size=16, log_every=2, eval_every=3
     )
     config.optim.warmup_steps = 2
-    config.eval.dims = (12,)
+    config.eval.update(dims=(12,), only=('linear', 'knn'))
     config.checkpoint.every = 3
   return config

@@ -104,8 +104,8 @@ def digits() -> ConfigDict:
       eval=dict(
         batch_size=256,
         dims=(12, 24, 48),  # evaluated too, though not trained
-        final=('knn',),  # these run at the end only
-        linear=dict(),
+        often=('linear',),  # besides the last step, where all run
+        only=(),  # evaluators to run, () is all
         knn=dict(neighbours=20, temperature=0.07),
       ),
       checkpoint=dict(every=500, keep=2, best=''),
@@ -218,7 +218,7 @@ def smoke(config: ConfigDict) -> None:
     steps=6, epochs=0.0, batch_size=16, log_every=2, eval_every=3
   )
   config.optim.warmup_steps = 2
-  config.eval.update(batch_size=64, dims=(12,))
+  config.eval.update(batch_size=64, dims=(12,), only=('linear', 'knn'))
   config.checkpoint.every = 3
   if config.checkpoint.best:
     config.checkpoint.best = f'linear/top1/d{width}'

@@ -16,7 +16,7 @@ from mrl_jax import config as configs
 from mrl_jax.config import UsageError, blame
 from mrl_jax.data import FACTS, SOURCES, feed, transforms
 from mrl_jax.data.source import Facts
-from mrl_jax.embed import evidence
+from mrl_jax.embed import evidence, vectors
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.tasks import TASKS
@@ -39,11 +39,15 @@ GROUPS = {
     'name learning_rate schedule warmup_steps weight_decay clip_norm options '
     'average'
   ).split(),
-  'eval': 'batch_size dims final'.split(),
+  'eval': 'batch_size dims'.split(),
   'mesh': 'data fsdp tensor'.split(),
   'checkpoint': 'every keep best'.split(),
 }
 CLOSED = ('data', 'train', 'optim', 'mesh', 'checkpoint')
+
+# `eval` may have these besides: what runs at every evaluation, not just the
+# last, and what runs at all, () for everything.
+EVALUATION = {'often': ('linear',), 'only': ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +132,13 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   base = learner(config, checked, source.facts, len(source.train))
   data = make_feed(config, source, base.encoder, base.mesh)
   dims = evaluated_dims(config, checked.dims)
+  evaluators = make_evaluators(config)
+  check_best(config, evaluators, dims)
   return Run(
     **vars(base),
     workdir=Path(workdir),
     feed=data,
-    evaluators=make_evaluators(config, dims),
+    evaluators=evaluators,
     evidence=evidence_maker(base, data, source.classes, dims),
   )
 
@@ -385,6 +391,7 @@ def evidence_maker(base: Learner, data, names, dims):
   task = base.task
   embed = evidence.Embedder(task.embed, data, base.mesh)
   logits = jax.jit(task.logits, static_argnums=3)
+  saliency = jax.jit(task.saliency, static_argnums=4)
 
   def make(params, stats) -> evidence.Evidence:
     return evidence.Evidence(
@@ -395,25 +402,46 @@ def evidence_maker(base: Learner, data, names, dims):
       names=names,
       logits=functools.partial(logits, params, stats),
       images=data.images,
+      saliency=functools.partial(saliency, params, stats),
     )
 
   return make
 
 
-def make_evaluators(config: ConfigDict, dims) -> dict:
-  """The evaluators that `config.eval` has a group for."""
+def complete(config: ConfigDict) -> ConfigDict:
+  """Gives `eval` the keys it lacks, so that each can be set: all evaluators."""
+  part = config.get('eval')
+  if isinstance(part, ConfigDict):
+    groups = {name: ConfigDict() for name in EVALUATORS}
+    configs.fill(part, EVALUATION | groups)
+    for name, kind in EVALUATORS.items():
+      if isinstance(part[name], ConfigDict):
+        configs.fill(part[name], configs.defaults(kind))
+  return config
+
+
+def make_evaluators(config: ConfigDict) -> dict:
+  """The evaluators of `eval.only`, all of them if it is empty."""
+  for name, value in config.eval.items():
+    if isinstance(value, ConfigDict):
+      configs.look_up(EVALUATORS, name, 'eval')
+  for key in EVALUATION:
+    for name in config.eval.get(key, ()):
+      configs.look_up(EVALUATORS, name, f'eval.{key}')
+  only = config.eval.get('only') or tuple(EVALUATORS)
   evaluators = {}
-  groups = [k for k, v in config.eval.items() if isinstance(v, ConfigDict)]
-  for name in groups:
-    configs.look_up(EVALUATORS, name, 'eval')
   for name, kind in EVALUATORS.items():
-    if name not in groups:
+    if name not in only:
       continue
-    options = configs.arguments(config.eval[name], kind, f'eval.{name}')
+    group = config.eval.get(name, ConfigDict())
+    options = configs.arguments(group, kind, f'eval.{name}')
     with blame(f'eval.{name}'):
       evaluators[name] = kind(**options)
-  for name in config.eval.final:
-    configs.look_up(EVALUATORS, name, 'eval.final')
+  return evaluators
+
+
+def check_best(config: ConfigDict, evaluators: dict, dims) -> None:
+  """Raises UsageError if `checkpoint.best` is no result of this run."""
   best = config.checkpoint.best
   known = [
     f'{name}/{metric}/d{m}'
@@ -426,4 +454,55 @@ def make_evaluators(config: ConfigDict, dims) -> dict:
       f'checkpoint.best={best!r} is no result of this run; '
       f'{configs.nearest(best, known)}'
     )
-  return evaluators
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+  """Embeddings that are not ours, ready to evaluate."""
+
+  folder: Path
+  evaluators: dict
+  evidence: evidence.Evidence
+
+
+def vector_config(dims: str | None) -> ConfigDict:
+  """The config of an evaluation without a run; `dims` like '8,16,32'."""
+  words = [word for word in (dims or '').split(',') if word]
+  if not all(word.strip().isdigit() for word in words):
+    raise UsageError(f'--dims={dims} must be whole numbers, like 8,16,32')
+  return ConfigDict(
+    dict(
+      seed=0,
+      dims=tuple(int(word) for word in words),
+      mesh=dict(data=-1, fsdp=1, tensor=1),
+      eval=dict(dims=(), only=(), often=()),
+    )
+  )
+
+
+def frozen(config: ConfigDict, options) -> Frozen:
+  """What eval.py --embeddings evaluates; `options` are its own."""
+  evaluators = make_evaluators(config)
+  with blame('--embeddings'):
+    database, names = vectors.read(options.embeddings, options.labels)
+  with blame('--queries'):
+    if options.queries:
+      queries, _ = vectors.read(options.queries, options.query_labels, names)
+    else:
+      database, queries = vectors.split(database, seed=config.seed)
+  with blame('--dims'):
+    width = database.embeddings.shape[1]
+    dims = config.dims or nested.halving(width)
+    dims = nested.check_dims(dims, width, '--dims')
+  with blame('--queries'):
+    seen = evidence.of_vectors(
+      database,
+      queries,
+      dims,
+      evaluated_dims(config, dims),
+      names,
+      make_mesh(config),
+    )
+  stem = Path(options.embeddings.partition(':')[0]).stem
+  folder = Path(options.output or f'runs/{stem}')
+  return Frozen(folder, evaluators, seen)

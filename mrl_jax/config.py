@@ -80,6 +80,20 @@ def arguments(part: ConfigDict | Mapping, function: Callable, key: str) -> dict:
   return given
 
 
+def defaults(function: Callable) -> dict:
+  """The arguments of a function or class that have a default, with it."""
+  parameters = inspect.signature(function).parameters.items()
+  empty = inspect.Parameter.empty
+  return {k: p.default for k, p in parameters if p.default is not empty}
+
+
+def fill(part: ConfigDict, more: Mapping) -> None:
+  """Gives a config part the keys of `more` that it lacks."""
+  for key, value in more.items():
+    if key not in part:
+      part[key] = value
+
+
 def plain(value):
   """ConfigDicts as dicts, and lists as tuples, all the way down."""
   if isinstance(value, ConfigDict):
@@ -218,7 +232,12 @@ A run resumes from its workdir; a workdir of another config is refused.""",
   python eval.py --workdir=runs/vit_mrl
   python eval.py --workdir=runs/vit_mrl --step=500
   python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
-The run knows its own config; the results go to WORKDIR/eval/STEP/.""",
+  python eval.py --workdir=runs/vit_mrl --config.eval.only=knn,retrieval
+  python eval.py --workdir=runs/vit_mrl --export=vectors
+  python eval.py --embeddings=x.npy --labels=y.npy --output=report
+  python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
+  python eval.py --compare runs/mrl runs/mrl_e runs/ff8
+A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
     'plan': """examples:
   P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
   $P --topology=v5e:4x4
@@ -231,7 +250,8 @@ Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
     prog='python -m mrl_jax.plan' if entry == 'plan' else f'python {entry}.py',
     description={
       'train': 'Train an encoder whose every prefix is an embedding.',
-      'eval': "Evaluate a run's checkpoint at every dimension.",
+      'eval': "Evaluate a run's checkpoint, or any embeddings, at every "
+      'dimension.',
       'plan': 'What a training step costs on a TPU slice: memory, FLOPs, '
       'messages, compiled here.',
     }[entry],
@@ -250,8 +270,7 @@ Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
       '--print_config', action='store_true', help='show the config and stop'
     )
   else:
-    parser.add_argument('--workdir', required=True, help="a training run's")
-    parser.add_argument('--step', type=int, help='default: the newest')
+    add_evaluation_options(parser)
   parser.add_argument(
     '--distributed',
     default='',
@@ -259,7 +278,76 @@ Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
     help='join the other processes of a launch',
   )
   options, words = parser.parse_known_args(argv)
+  if entry == 'eval':
+    check_evaluation(parser, options)
   return options, words
+
+
+def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+  files = '.npy, .npz:KEY, .parquet:COLUMN'
+  parser.add_argument('--workdir', help="a training run's")
+  parser.add_argument('--step', type=int, help='default: the newest')
+  parser.add_argument(
+    '--export', metavar='DIR', help="write the run's embeddings there instead"
+  )
+  parser.add_argument(
+    '--dtype',
+    choices=('float32', 'float16'),
+    default='float32',
+    help='of exported embeddings',
+  )
+  parser.add_argument(
+    '--embeddings', metavar='FILE', help=f'the vectors searched: {files}'
+  )
+  parser.add_argument(
+    '--labels', metavar='FILE', help=f'their classes: {files}, .txt, .csv'
+  )
+  parser.add_argument(
+    '--queries',
+    metavar='FILE',
+    help='vectors that search; by default some rows are held out for it',
+  )
+  parser.add_argument(
+    '--query_labels', metavar='FILE', help='the classes of --queries'
+  )
+  parser.add_argument(
+    '--dims', help='prefixes, like 8,16,32; default: the width, halved to 8'
+  )
+  parser.add_argument(
+    '--compare',
+    nargs='+',
+    metavar='RUN',
+    help='workdirs of evaluated runs, side by side',
+  )
+  parser.add_argument(
+    '--output',
+    metavar='DIR',
+    help='of --embeddings (default: runs/<file name>) and of --compare '
+    '(default: runs/compare)',
+  )
+
+
+def check_evaluation(parser, options: argparse.Namespace) -> None:
+  """Exits with code 2 unless the options say one thing to do."""
+  sources = ('workdir', 'embeddings', 'compare')
+  given = [name for name in sources if getattr(options, name)]
+  if len(given) != 1:
+    parser.error('give one of --workdir, --embeddings, --compare')
+  needs = {
+    'step': 'workdir',
+    'export': 'workdir',
+    'labels': 'embeddings',
+    'queries': 'embeddings',
+    'query_labels': 'queries',
+    'dims': 'embeddings',
+  }
+  for name, needed in needs.items():
+    if getattr(options, name) is not None and not getattr(options, needed):
+      parser.error(f'--{name} goes with --{needed}')
+  if options.queries and options.labels and not options.query_labels:
+    parser.error('--queries with --labels needs --query_labels too')
+  if options.output and options.workdir:
+    parser.error('--output goes with --embeddings or --compare')
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:

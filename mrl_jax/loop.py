@@ -8,11 +8,16 @@ import time
 import jax
 from clu import parameter_overview
 
-from mrl_jax import environment, errors, interrupt, metrics, progress
-from mrl_jax.report import page, results, tables
+from mrl_jax import (
+  environment,
+  errors,
+  evaluation,
+  interrupt,
+  metrics,
+  progress,
+)
 
 DONE = 0
-SLOW_SECONDS = 10  # evaluators that take longer are named with their time
 
 
 def train(run) -> int:
@@ -30,7 +35,7 @@ def train(run) -> int:
     state, position = checkpointer.restore(step, run.placed)
     check_position(position, run)
     evaluated = position['evaluated']
-    say(f'resuming from step {step:,}')
+    progress.say(f'resuming from step {step:,}')
   else:
     state = run.create()
   describe(run, state)
@@ -53,7 +58,14 @@ def train(run) -> int:
       if step == run.steps or (evaluation_due(run, step) and not repeated):
         late = log(writer, watch, late)
         watch.pause()
-        results_now = evaluate(run, state, step, None if repeated else writer)
+        try:
+          results_now = evaluation.of_state(
+            run, state, step, None if repeated else writer
+          )
+        except errors.UsageError:
+          if step > first:
+            save(run, checkpointer, state, step, values)
+          raise
       if (step > first and save_due(run, step)) or (
         results_now and not repeated
       ):
@@ -77,7 +89,9 @@ def train(run) -> int:
     if step > first and checkpointer.latest != step:
       save(run, checkpointer, state, step, values)
     number = stop.args[0]
-    say(f'stopped by {number.name} at step {step:,}, saved; run it again')
+    progress.say(
+      f'stopped by {number.name} at step {step:,}, saved; run it again'
+    )
     return 128 + number
   finally:
     watch.pause()
@@ -87,10 +101,12 @@ def train(run) -> int:
 
 
 def compile_step(run, state, batch):
-  say('compiling the training step ...')
+  progress.say('compiling the training step ...')
   started = time.perf_counter()
   update = run.step().lower(state, batch).compile()
-  say(f'compiled in {progress.duration(time.perf_counter() - started)}')
+  progress.say(
+    f'compiled in {progress.duration(time.perf_counter() - started)}'
+  )
   return update
 
 
@@ -151,73 +167,6 @@ def evaluation_due(run, step: int) -> bool:
   return step > 0 and step % run.config.train.eval_every == 0
 
 
-def results_folder(run, step: int):
-  return run.workdir / 'eval' / str(step)
-
-
-def evaluate(
-  run, state, step: int, writer=None, all_evaluators: bool = False
-) -> dict[str, float]:
-  """Runs the evaluators; writes results, curves, pictures and the page.
-
-  Evaluators listed in `config.eval.final` run at the last step only, or with
-  `all_evaluators`. Returns the results by flat name.
-  """
-  last = step >= run.steps or all_evaluators
-  chosen = {
-    name: evaluator
-    for name, evaluator in run.evaluators.items()
-    if last or name not in run.config.eval.final
-  }
-  evidence = run.evidence(state.best_params, state.stats)
-  rows, details = look(chosen, evidence)
-  rows = [{**row, 'step': step} for row in rows]
-  values = {metrics.flat_name(row): row['value'] for row in rows}
-  if jax.process_index() == 0 and rows:
-    folder = results_folder(run, step)
-    results.write(folder, rows, details)
-    report = page.write(folder, run.workdir)
-    if writer is not None:
-      writer.write(step, values)
-    print(f'\nstep {step:,}, %, with 95% intervals\n{tables.text(rows)}')
-    print(f'report: {report}\n', flush=True)
-  return values
-
-
-def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
-  """(rows, details by evaluator) of every evaluator whose needs are met."""
-  rows, details = [], {}
-  for name, evaluator in evaluators.items():
-    if not evidence.has(*evaluator.needs):
-      continue
-    started = time.perf_counter()
-    found, more = evaluator.run(evidence)
-    if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
-      say(f'{name} evaluated in {progress.duration(seconds)}')
-    rows += [
-      {**row, 'trained': row['dim'] in evidence.trained} for row in found
-    ]
-    if more:
-      details[name] = more
-  return rows, details
-
-
-def evaluate_checkpoint(run, step: int | None = None) -> dict[str, float]:
-  """Evaluates a saved step, the newest by default, as training would.
-
-  Raises:
-    CheckpointError: if the step is missing or damaged.
-  """
-  checkpointer = run.checkpointer(read_only=True)
-  step = checkpointer.newest() if step is None else step
-  if step is None:
-    raise errors.UsageError(f'{run.workdir} has no checkpoint yet')
-  state, _ = checkpointer.restore(step, run.placed)
-  values = evaluate(run, state, step, all_evaluators=True)
-  checkpointer.close()
-  return values
-
-
 def describe(run, state) -> None:
   """Prints the parameters and writes `environment.json`."""
   if jax.process_index() != 0:
@@ -234,8 +183,3 @@ def describe(run, state) -> None:
   )
   path = run.workdir / 'environment.json'
   path.write_text(json.dumps(environment.describe(), indent=2))
-
-
-def say(text: str) -> None:
-  if jax.process_index() == 0:
-    print(text, flush=True)

@@ -3,6 +3,8 @@
 import sys
 import time
 
+import jax
+
 
 class Progress:
   """Step, loss, examples/s and time left; overwrites itself on a terminal.
@@ -58,3 +60,9 @@ def duration(seconds: float) -> str:
   if seconds < 3600:
     return f'{seconds // 60}m{seconds % 60:02d}s'
   return f'{seconds // 3600}h{seconds % 3600 // 60:02d}m'
+
+
+def say(text: str) -> None:
+  """Prints on the first process only, at once."""
+  if jax.process_index() == 0:
+    print(text, flush=True)

@@ -422,7 +422,7 @@ def test_evaluation_counts_every_example_once(batch_size, processes):
     rows = np.arange(process * batch_size, (process + 1) * batch_size)
     batches = list(
       pipeline.evaluation_batches(
-        toy(), lambda image, index: image, batch_size=size, rows=rows
+        toy(), lambda image: image, batch_size=size, rows=rows
       )
     )
     counts.add(len(batches))

@@ -103,7 +103,7 @@ class Toy:
   def size(self, split):
     return len(self.splits[split][0])
 
-  def batches(self, split, change=None):
+  def batches(self, split):
     x, y = self.splits[split]
     for start in range(0, len(x), self.batch):
       part, label = x[start : start + self.batch], y[start : start + self.batch]

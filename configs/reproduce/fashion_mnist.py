@@ -49,6 +49,7 @@ def get_config(arg: str = '') -> ConfigDict:
       config.train.update(steps=4, epochs=0.0, batch_size=16, log_every=2)
       config.optim.warmup_steps = 2
       config.checkpoint.every = 4
+      config.eval.only = ('linear', 'knn')
     else:
       raise ValueError(
         f'{word!r} is no variant; choose from {", ".join(METHODS)}, '

@@ -1,6 +1,6 @@
 """A source's batches as global arrays on a mesh."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -88,21 +88,19 @@ class Feed:
 
   def batches(
     self,
-    split: str,
-    change: Callable | None = None,
+    split: str | Sequence[dict],
     start: int = 0,
     stop: int | None = None,
   ) -> Iterator[dict[str, jax.Array]]:
     """Examples start to stop of a split, in order; padding carries mask 0.
 
-    `change(image, index)` alters each image [h w c] uint8 that the encoder
-    would see, without changing its shape.
+    Instead of a split's name, any examples {'image', 'label'} do.
     """
     size = self.eval_batch_size
     rows = sharding.local_rows(size, self.mesh)
     local = pipeline.evaluation_batches(
-      self.splits[split],
-      lambda image, index: self.view(image, index, change),
+      self.splits[split] if isinstance(split, str) else split,
+      self.view,
       batch_size=size,
       rows=rows,
       threads=self.threads,
@@ -113,14 +111,11 @@ class Feed:
       self.poll()
       yield sharding.global_batch(batch, rows, size, self.mesh)
 
-  def view(
-    self, image: np.ndarray, index: int, change: Callable | None = None
-  ) -> np.ndarray:
+  def view(self, image: np.ndarray) -> np.ndarray:
     """What the encoder sees of an image when it is evaluated, uint8."""
-    image = transforms.centre_crop(image, self.image_size, self.eval_crop)
-    return image if change is None else change(image, index)
+    return transforms.centre_crop(image, self.image_size, self.eval_crop)
 
   def images(self, split: str, rows) -> np.ndarray:
     """Some images [n h w c] of a split, as the encoder sees them."""
     examples = self.splits[split]
-    return np.stack([self.view(examples[int(i)]['image'], i) for i in rows])
+    return np.stack([self.view(examples[int(i)]['image']) for i in rows])

@@ -94,9 +94,8 @@ def evaluation_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """This process's rows of the batches of examples start to stop, in order.
 
-  `transform(image, index)` gets the example's index too. The last batch is
-  filled with zeros that carry mask 0. Every process yields the same number of
-  batches.
+  The last batch is filled with zeros that carry mask 0. Every process yields
+  the same number of batches.
   """
   count = len(examples) if stop is None else stop
   blank = None
@@ -106,12 +105,12 @@ def evaluation_batches(
     if index < count:
       example = examples[index]
       return {
-        'image': transform(example['image'], index),
+        'image': transform(example['image']),
         'label': np.int32(example['label']),
         'mask': np.float32(1),
       }
     if blank is None:
-      blank = np.zeros_like(transform(examples[0]['image'], 0))
+      blank = np.zeros_like(transform(examples[0]['image']))
     return {'image': blank, 'label': np.int32(0), 'mask': np.float32(0)}
 
   indices = [

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mrl_jax import sharding
+from mrl_jax import nested, sharding
 from mrl_jax.embed import probes
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.shapes import Bool, Float, Int
@@ -62,13 +62,12 @@ class Evidence:
     dims: every dimension to evaluate, increasing, the last is the width.
     trained: those that were trained, or, of foreign vectors, `dims`.
     mesh: whose devices search and classify.
-    embed: f(split, change=None) -> Vectors of 'train' or 'validation';
-      `change(image, index)` alters each image first, see feed.Feed.batches.
+    embed: f(split) -> Vectors of 'train' or 'validation'; of a task it takes
+      other examples {'image', 'label'} too, and start= and stop= rows.
     names: of the classes, () if unknown.
     logits: f(embeddings [b d], dims) -> [g b v] of a trained head, or None.
     images: f(split, rows) -> [n h w c] uint8, or None for foreign vectors.
-    saliency: f(images, classes, dims) -> [g n h w], or None; see
-      tasks/classify.py.
+    saliency: f(images, classes, dims) -> [g n h w] in [0, 1], or None.
   """
 
   dims: tuple[int, ...]
@@ -114,8 +113,10 @@ class Evidence:
   def classify(self, vectors: Vectors) -> Answers:
     """Answers to any vectors, by the head or, without one, by the probe."""
     logits = self.logits or self.probe().logits
-    by = 'linear head' if self.logits else 'linear probe'
     classes, confidence = decide(logits, vectors.embeddings, self.dims)
+    if self.logits is None:  # a probe's columns are the classes it has seen
+      classes = self.probe().classes[classes]
+    by = 'linear head' if self.logits else 'linear probe'
     return Answers(self.dims, classes, confidence, vectors.labels, by)
 
   def has(self, *needs: str) -> bool:
@@ -126,6 +127,38 @@ class Evidence:
       'images': lambda: self.images is not None,
     }
     return all(there[need]() for need in needs)
+
+
+def of_vectors(
+  database: Vectors,
+  queries: Vectors,
+  dims: Sequence[int] = (),
+  extra: Sequence[int] = (),
+  names: Sequence[str] = (),
+  mesh: Mesh | None = None,
+) -> Evidence:
+  """The evidence of embeddings that are not ours.
+
+  `dims` are the width, halved down to 8, unless given; `extra` are evaluated
+  too, and marked as not trained. Without a mesh all devices are used.
+
+  Raises:
+    ValueError: if dims do not increase to the width, or an extra exceeds it.
+  """
+  width = database.embeddings.shape[1]
+  if queries.embeddings.shape[1] != width:
+    raise ValueError(
+      f'the queries are {queries.embeddings.shape[1]} wide, the embeddings '
+      f'{width}; both must come from one model'
+    )
+  dims = nested.check_dims(dims or nested.halving(width), width)
+  return Evidence(
+    dims=tuple(sorted({*dims, *extra})),
+    trained=dims,
+    mesh=mesh or sharding.make_mesh(),
+    embed={'train': database, 'validation': queries}.__getitem__,
+    names=tuple(names),
+  )
 
 
 def decide(logits: Callable, embeddings, dims) -> tuple:
@@ -153,7 +186,7 @@ class Embedder:
 
   Args:
     embed: f(params, stats, batch) -> [b d].
-    data: a feed.Feed, or what has its `batches(split, change)`.
+    data: a feed.Feed, or what has its `batches(split)`.
   """
 
   def __init__(self, embed: Callable, data, mesh: Mesh):
@@ -164,12 +197,10 @@ class Embedder:
       lambda batch: (batch['label'], batch['mask']), out_shardings=where
     )
 
-  def __call__(
-    self, params, stats, split: str, change: Callable | None = None, **part
-  ) -> Vectors:
+  def __call__(self, params, stats, split, **part) -> Vectors:
     """Embeddings and labels of a split, padding dropped, on every process."""
     embeddings, labels = [], []
-    for batch in self.data.batches(split, change, **part):
+    for batch in self.data.batches(split, **part):
       embedded = self.embed(params, stats, batch)
       label, mask = jax.device_get(self.pick(batch))
       embeddings.append(np.asarray(embedded)[mask > 0])

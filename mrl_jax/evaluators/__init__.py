@@ -7,6 +7,38 @@ checkpoint.best writes it. `run(evidence)` returns (result rows, details):
 details are JSON-able, empty if there are none, and stand in `<name>.json`.
 """
 
-from mrl_jax.evaluators import knn, linear
+from mrl_jax.evaluators import (
+  agreement,
+  baselines,
+  calibration,
+  cascade,
+  classes,
+  cosine,
+  examples,
+  few_shot,
+  knn,
+  linear,
+  precision,
+  probe,
+  retrieval,
+  robustness,
+  search,
+)
 
-EVALUATORS = {'linear': linear.Linear, 'knn': knn.KNN}
+EVALUATORS = {
+  'linear': linear.Linear,
+  'probe': probe.LinearProbe,
+  'knn': knn.KNN,
+  'retrieval': retrieval.Retrieval,
+  'cascade': cascade.Cascade,
+  'agreement': agreement.Agreement,
+  'classes': classes.Classes,
+  'calibration': calibration.Calibration,
+  'few_shot': few_shot.FewShot,
+  'robustness': robustness.Robustness,
+  'cosine': cosine.Cosine,
+  'baselines': baselines.Baselines,
+  'search': search.Search,
+  'precision': precision.Precision,
+  'examples': examples.Examples,
+}

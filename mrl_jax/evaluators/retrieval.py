@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import errors, metrics
 from mrl_jax.embed import search
 from mrl_jax.shapes import Bool, Float, Int
 
@@ -34,7 +34,7 @@ class Retrieval:
     database, queries = evidence.database, evidence.queries
     size = len(database)
     if self.k and self.k[-1] > size:
-      raise ValueError(
+      raise errors.UsageError(
         f'eval.retrieval.k={self.k[-1]} exceeds the {size} database rows; '
         f'set --config.eval.retrieval.k to at most {size}'
       )

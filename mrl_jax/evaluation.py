@@ -1,0 +1,138 @@
+"""Evaluators run and their results written: of a state, a checkpoint, files."""
+
+import json
+import time
+from pathlib import Path
+
+import jax
+
+from mrl_jax import environment, errors, metrics, progress
+from mrl_jax.embed import export
+from mrl_jax.report import compare as comparison
+from mrl_jax.report import page, results, tables
+
+SLOW_SECONDS = 10  # evaluators that take longer are named with their time
+
+
+def of_state(
+  run, state, step: int, writer=None, last: bool = False
+) -> dict[str, float]:
+  """Evaluates a run's state at a step; returns the results by flat name.
+
+  Unless `last`, or the last step, only the evaluators of `config.eval.often`
+  run.
+  """
+  chosen = {
+    name: evaluator
+    for name, evaluator in run.evaluators.items()
+    if last or step >= run.steps or name in run.config.eval.often
+  }
+  rows, details = look(chosen, run.evidence(state.best_params, state.stats))
+  rows = [{**row, 'step': step} for row in rows]
+  values = {metrics.flat_name(row): row['value'] for row in rows}
+  if jax.process_index() == 0 and rows:
+    publish(
+      run.workdir / 'eval' / str(step), run.workdir, rows, details, f'{step:,}'
+    )
+    if writer is not None:
+      writer.write(step, values)
+  return values
+
+
+def of_checkpoint(run, step: int | None = None) -> dict[str, float]:
+  """Evaluates a saved step, the newest by default, as training would.
+
+  Raises:
+    CheckpointError: if the step is missing or damaged.
+  """
+  state, step = saved_state(run, step)
+  return of_state(run, state, step, last=True)
+
+
+def of_vectors(frozen) -> dict[str, float]:
+  """Evaluates embeddings from files (build.Frozen); writes into its folder."""
+  rows, details = look(frozen.evaluators, frozen.evidence)
+  if not rows:
+    raise errors.UsageError(
+      'nothing to evaluate: without --labels only search, precision and '
+      'others that need no classes can run; see --config.eval.only'
+    )
+  folder = frozen.folder
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise errors.UsageError(
+      f'--output={folder} cannot be written: {error}'
+    ) from error
+  if jax.process_index() == 0:
+    path = folder / 'environment.json'
+    path.write_text(json.dumps(environment.describe(), indent=2))
+    publish(folder / 'eval' / '0', folder, rows, details, '')
+  return {metrics.flat_name(row): row['value'] for row in rows}
+
+
+def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
+  """(rows, details by evaluator) of every evaluator whose needs are met."""
+  rows, details = [], {}
+  for name, evaluator in evaluators.items():
+    if not evidence.has(*evaluator.needs):
+      continue
+    started = time.perf_counter()
+    found, more = evaluator.run(evidence)
+    if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
+      progress.say(f'{name} evaluated in {progress.duration(seconds)}')
+    rows += [
+      {**row, 'trained': row['dim'] in evidence.trained} for row in found
+    ]
+    if more:
+      details[name] = more
+  return rows, details
+
+
+def publish(
+  folder: Path, workdir: Path, rows: list, details: dict, step: str
+) -> None:
+  """Writes results, curves, pictures and the page; prints the table."""
+  results.write(folder, rows, details)
+  report = page.write(folder, workdir)
+  title = f'step {step}, %' if step else '%'
+  print(f'\n{title}, with 95% intervals\n{tables.text(rows)}')
+  print(f'report: {report}\n', flush=True)
+
+
+def saved_state(run, step: int | None) -> tuple:
+  checkpointer = run.checkpointer(read_only=True)
+  step = checkpointer.newest() if step is None else step
+  if step is None:
+    raise errors.UsageError(f'{run.workdir} has no checkpoint yet')
+  state, _ = checkpointer.restore(step, run.placed)
+  checkpointer.close()
+  return state, step
+
+
+def exported(run, step: int | None, folder: str, dtype: str) -> int:
+  """Writes the embeddings of a run's splits; goes on where it stopped."""
+  state, step = saved_state(run, step)
+  seen = run.evidence(state.best_params, state.stats)
+  meta = {
+    'workdir': str(run.workdir),
+    'step': step,
+    'dims': list(run.trained_dims),
+  }
+  with_sizes = {name: run.feed.size(name) for name in ('train', 'validation')}
+  try:
+    export.run(seen.embed, with_sizes, folder, meta, seen.names, dtype)
+  except (ValueError, OSError) as error:
+    raise errors.UsageError(f'--export={folder}: {error}') from error
+  return 0
+
+
+def compare(workdirs: list[str], output: str | None) -> int:
+  """Sets evaluated runs side by side in one page."""
+  folder = Path(output or 'runs/compare')
+  try:
+    page = comparison.write(workdirs, folder)
+  except (ValueError, OSError) as error:
+    raise errors.UsageError(f'--compare: {error}') from error
+  print(f'report: {page}')
+  return 0

@@ -1,0 +1,213 @@
+"""eval.py as people call it: runs, foreign vectors, comparisons, mistakes."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_digits
+
+from mrl_jax.evaluators import EVALUATORS
+from mrl_jax.report import results
+
+
+@pytest.fixture(scope='module')
+def digits(tmp_path_factory):
+  """The pixels of real digits as embeddings, 64 wide, in every file type."""
+  folder = tmp_path_factory.mktemp('vectors')
+  data = load_digits()
+  x, y = data.data.astype(np.float32)[:900], data.target[:900]
+  order = np.argsort(-x.var(axis=0), kind='stable')  # informative ones first
+  x = x[:, order]
+  np.save(folder / 'x.npy', x)
+  np.save(folder / 'y.npy', y)
+  np.savez(folder / 'both.npz', embeddings=x, labels=y)
+  table = pa.table({'vector': list(x), 'class': y})
+  pq.write_table(table, folder / 'x.parquet')
+  nan, zero = x.copy(), x.copy()
+  nan[[3, 7], 5] = np.nan
+  zero[11] = 0
+  np.save(folder / 'nan.npy', nan)
+  np.save(folder / 'zero.npy', zero)
+  np.save(folder / 'narrow.npy', x[:, :32])
+  np.save(folder / 'short.npy', y[:-1])
+  np.save(folder / 'flat.npy', y.astype(np.float32))
+  return folder
+
+
+def rows_of(folder):
+  return {
+    (r['evaluator'], r['metric'], r.get('k'), r.get('variant'), r['dim']): r
+    for r in results.read(folder)
+  }
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """A small run and its whole evaluation, by the command line."""
+  import eval as entry
+  import train
+
+  folder = tmp_path_factory.mktemp('runs') / 'smoke'
+  variant = '--config=configs/vit_mrl.py:smoke'
+  assert train.main([variant, f'--workdir={folder}']) == 0
+  words = [
+    '--config.eval.only=()',
+    '--config.eval.robustness.images=64',
+    '--config.eval.robustness.severities=1,5',
+  ]
+  assert entry.main([f'--workdir={folder}', *words]) == 0
+  return folder
+
+
+def test_a_run_is_evaluated_by_everything(whole):
+  folder = whole / 'eval' / '6'
+  rows = rows_of(folder)
+  found = {name for name, *_ in rows} | set(results.details(folder))
+  assert found >= set(EVALUATORS)
+  text = (folder / 'report.html').read_text()
+  assert 'http' not in re.sub(r'https?://www\.w3\.org\S*|arxiv\.org', '', text)
+  assert len(text) < 2e6
+  assert (folder / 'report.md').read_text().count('|') > 100
+  for row in rows.values():
+    assert row['ci_low'] <= row['value'] + 1e-9
+    assert row['value'] <= row['ci_high'] + 1e-9
+
+
+def test_evaluators_agree_with_each_other(whole):
+  """The same quantity by two routes is the same number."""
+  rows = rows_of(whole / 'eval' / '6')
+  for m in (8, 12, 16, 32):
+    value = rows['knn', 'top1', None, None, m]['value']
+    assert rows['retrieval', 'top1', None, None, m]['value'] == value
+  full = rows['linear', 'top1', None, None, 32]['value']
+  best = rows['agreement', 'oracle', None, None, 32]['value']
+  assert best >= full
+  firsts = [rows['agreement', 'first_right', None, None, m] for m in (8, 16)]
+  right = rows['linear', 'top1', None, None, 8]['value']
+  assert firsts[0]['value'] == pytest.approx(right)
+
+
+def test_runs_side_by_side(whole, run_cli, tmp_path):
+  code, out, err = run_cli(
+    'eval', '--compare', whole, whole, f'--output={tmp_path}'
+  )
+  assert code == 0, err
+  assert list(tmp_path.glob('*.html')) and list(tmp_path.glob('*.md'))
+  code, _, err = run_cli('eval', '--compare', whole, tmp_path / 'none')
+  assert code == 2 and 'none' in err and err.count('\n') == 1
+
+
+ONLY = '--config.eval.only=knn,retrieval'
+
+
+@pytest.mark.parametrize(
+  'files',
+  [
+    ('x.npy', 'y.npy'),
+    ('both.npz:embeddings', 'both.npz:labels'),
+    ('x.parquet:vector', 'x.parquet:class'),
+  ],
+)
+def test_every_file_type_gives_the_same_numbers(
+  digits, run_cli, tmp_path, files
+):
+  x, y = (digits / f for f in files)
+  code, out, err = run_cli(
+    'eval', f'--embeddings={x}', f'--labels={y}', f'--output={tmp_path}', ONLY
+  )
+  assert code == 0, err
+  rows = rows_of(tmp_path / 'eval' / '0')
+  value = rows['knn', 'top1', None, None, 64]
+  assert value['n'] == 90 and value['value'] > 0.9
+  data, labels = np.load(digits / 'x.npy'), np.load(digits / 'y.npy')
+  assert rows['knn', 'top1', None, None, 8]['value'] < value['value']
+  assert len(data) == len(labels)
+
+
+def test_foreign_vectors_are_evaluated_by_all_that_needs_no_image(
+  digits, run_cli, tmp_path
+):
+  code, out, err = run_cli(
+    'eval',
+    f'--embeddings={digits / "x.npy"}',
+    f'--labels={digits / "y.npy"}',
+    f'--output={tmp_path}',
+    '--dims=8,32,64',
+  )
+  assert code == 0, err
+  rows = rows_of(tmp_path / 'eval' / '0')
+  there = {name for name, *_ in rows}
+  without = {
+    name
+    for name, kind in EVALUATORS.items()
+    if {'images', 'head'} & set(kind.needs)
+  }
+  assert there == set(EVALUATORS) - without
+  said = json.loads((tmp_path / 'eval' / '0' / 'precision.json').read_text())
+  assert 'dims in' in said['recommendation']['text']
+  assert said['recommendation']['text'] in out
+  assert rows['probe', 'top1', None, None, 64]['value'] > 0.9
+
+
+def test_without_labels_neighbours_are_compared(digits, run_cli, tmp_path):
+  code, _, err = run_cli(
+    'eval',
+    f'--embeddings={digits / "x.npy"}',
+    f'--output={tmp_path}',
+    '--dims=16,64',
+  )
+  assert code == 0, err
+  there = {name for name, *_ in rows_of(tmp_path / 'eval' / '0')}
+  assert there == {'search', 'precision'}
+
+
+@pytest.mark.parametrize(
+  ('words', 'said'),
+  [
+    (['--embeddings=none.npy'], 'none.npy'),
+    (['--embeddings={}/nan.npy'], r'3.*not finite|NaN|nan'),
+    (['--embeddings={}/zero.npy'], '11'),
+    (['--embeddings={}/flat.npy'], r'\[n d\]|2-D|two|rows'),
+    (['--embeddings={}/x.npy', '--labels={}/short.npy'], '899.*900|900.*899'),
+    (['--embeddings={}/x.parquet:vectr'], 'vectr.*vector'),
+    (['--embeddings={}/both.npz:x'], 'embeddings'),
+    (['--embeddings={}/x.npy', '--dims=64,32'], 'must increase and end at'),
+    (['--embeddings={}/x.npy', '--dims=8,big'], 'must be whole numbers'),
+    (['--embeddings={}/x.npy', '--queries={}/narrow.npy'], '32.*64|64.*32'),
+    (
+      [
+        '--embeddings={}/x.npy',
+        '--labels={}/y.npy',
+        '--config.eval.retrieval.k=5000',
+        '--config.eval.only=retrieval',
+      ],
+      'k=5000 exceeds the 810 database rows',
+    ),
+    (['--embeddings={}/x.npy', '--config.eval.only=linear'], 'nothing to eval'),
+    (['--embeddings={}/x.npy', '--config.eval.only=kn'], 'is not one of'),
+    (['--embeddings={}/x.npy', '--config.eval.knn.k=3'], 'is unknown'),
+    (['--embeddings={}/x.npy', '--queries={}/x.npy', '--labels={}/y.npy'], 'q'),
+    (['--workdir={}'], 'no config.json'),
+    (['--workdir={}', '--labels=y.npy'], '--labels goes with'),
+    ([], 'give one of --workdir, --embeddings, --compare'),
+  ],
+)
+def test_what_is_wrong_is_one_line(digits, run_cli, tmp_path, words, said):
+  words = [word.replace('{}', str(digits)) for word in words]
+  code, _, err = run_cli(
+    'eval',
+    *words,
+    *([f'--output={tmp_path}'] if '--embeddings' in ' '.join(words) else []),
+  )
+  line = err.strip().splitlines()[-1]
+  assert code == 2 and re.search(said, line), err
+  assert 'Traceback' not in err
+
+
+def test_a_workdir_without_a_checkpoint(whole, run_cli, tmp_path):
+  (tmp_path / 'config.json').write_text((whole / 'config.json').read_text())
+  code, _, err = run_cli('eval', f'--workdir={tmp_path}')
+  assert code == 2 and 'has no checkpoint yet' in err
