@@ -22,7 +22,6 @@ def small(monkeypatch):
     'ROWS_AT_ONCE': 200,
     'QUERIES_AT_ONCE': 8,
     'SCORES_AT_ONCE': 8 * 3 * 100,
-    'BLOCK': 48,
     'GROUP': 4,
   }.items():
     monkeypatch.setattr(search, name, value)
@@ -97,18 +96,12 @@ def test_a_search_is_compiled_once(small, one):
   queries, database = whole_numbers(530)
   search.nested_top_k(queries, database, DIMS, 3, one)
   before = search.program.cache_info().misses
-  with jax.log_compiles(False):
-    compiled = search.program(one, DIMS, 3, *chunk_and_block(one), False)
-    size = compiled._cache_size()
-    again = np.concatenate([database, database])[:700]  # more slabs, same shape
-    search.nested_top_k(queries, database[::-1], DIMS, 3, one)
-    search.nested_top_k(queries, again, DIMS, 3, one)
+  compiled = search.program(
+    one, DIMS, 3, search.sizes(530, 8, len(DIMS), 1)[1], False
+  )
   assert search.program.cache_info().misses == before
-  assert compiled._cache_size() == size == 1
-
-
-def chunk_and_block(mesh):
-  return search.sizes(530, 8, len(DIMS), mesh.size)[1:]
+  search.nested_top_k(queries, database[::-1], DIMS, 3, one)
+  assert compiled._cache_size() == 1  # three slabs, two searches
 
 
 def test_zero_rows_and_zero_queries_score_zero(small, one):
@@ -122,16 +115,26 @@ def test_zero_rows_and_zero_queries_score_zero(small, one):
   assert (np.sort(found, axis=-1) == np.arange(300)).all()
 
 
-@pytest.mark.parametrize('total', [1, 5, 199, 200, 201, 70_000, 10**6])
+@pytest.mark.parametrize('total', [1, 5, 13, 199, 200, 70_000, 10**6])
 @pytest.mark.parametrize('devices', [1, 3, 8])
 @pytest.mark.parametrize(('tile', 'prefixes'), [(1, 1), (256, 9)])
-def test_slabs_are_whole_chunks_of_whole_blocks(total, devices, tile, prefixes):
-  slab, chunk, block = search.sizes(total, tile, prefixes, devices)
-  assert chunk % block == 0 and slab % (devices * chunk) == 0
-  assert block % search.GROUP == 0 and block <= search.BLOCK + search.GROUP
+def test_slabs_and_chunks_cover_all_and_little_twice(
+  total, devices, tile, prefixes
+):
+  slab, chunk = search.sizes(total, tile, prefixes, devices)
+  share = slab // devices
+  assert slab % devices == 0 and 0 < chunk <= share
+  assert chunk % search.GROUP == 0 or share < 2 * search.GROUP
   assert chunk * tile * prefixes <= 1.1 * search.SCORES_AT_ONCE
-  wanted = min(search.ROWS_AT_ONCE, total)
-  assert wanted <= slab < 1.1 * wanted + devices * search.GROUP * 80
+  assert slab <= min(search.ROWS_AT_ONCE, total) + devices
+  slabs, chunks = -(-total // slab), -(-share // chunk)
+  assert slabs * slab - total < slabs * devices
+  assert chunks * chunk - share < chunks * 2 * search.GROUP
+
+
+def plain(rows, columns=5):
+  ones = jax.numpy.ones
+  return search.Scale(ones(rows, bool), ones(rows), ones(columns))
 
 
 @pytest.mark.parametrize('rows', [1, 7, 8, 9, 63, 1000])
@@ -139,13 +142,12 @@ def test_slabs_are_whole_chunks_of_whole_blocks(total, devices, tile, prefixes):
 def test_groups_of_groups_hold_the_best(rows, k):
   rng = np.random.default_rng(rows)
   scores = rng.integers(0, 9, (rows, 5)).astype(np.float32)
-  maxima = search.group_maxima(scores)
   naive = [
     scores[start : start + search.GROUP].max(axis=0)
     for start in range(0, rows, search.GROUP)
   ]
-  np.testing.assert_array_equal(maxima, naive)
-  best, found = search.exactly(scores, maxima, k)
+  np.testing.assert_array_equal(search.group_maxima(scores), naive)
+  best, found = search.exactly(jax.numpy.array(scores), plain(rows), k)
   expected = np.argsort(-scores.T, axis=1, kind='stable')[:, :k]
   np.testing.assert_array_equal(found, expected)
   np.testing.assert_array_equal(best, np.take_along_axis(scores.T, expected, 1))

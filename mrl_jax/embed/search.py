@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mrl_jax import nested
-from mrl_jax.shapes import Array, Float, Int
+from mrl_jax.shapes import Array, Bool, Float, Int
 
 ROWS_AT_ONCE = 65_536  # a slab: read of the database at once
 QUERIES_AT_ONCE = 256
 SCORES_AT_ONCE = 1 << 24  # g * r * q of them are alive on one device
-BLOCK = 1024  # rows multiplied at once: their products stay in cache
 GROUP = 8
 EPSILON = 1e-12  # under the root, as in nested.prefix_norms
 RECALL_TARGET = 0.99  # of approximate=True
@@ -47,8 +47,8 @@ def nested_top_k(
   dims = tuple(int(m) for m in dims)
   check(queries, database, dims, k)
   total, tile = len(database), min(QUERIES_AT_ONCE, len(queries))
-  slab, chunk, block = sizes(total, tile, len(dims), mesh.size)
-  search = program(mesh, dims, k, chunk, block, approximate)
+  slab, chunk = sizes(total, tile, len(dims), mesh.size)
+  search = program(mesh, dims, k, chunk, approximate)
   everywhere = NamedSharding(mesh, PartitionSpec())
   apart = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
   count = round_up(len(queries), tile)
@@ -60,9 +60,11 @@ def nested_top_k(
     place(np.full(shape, -np.inf, np.float32), everywhere),
     place(np.zeros(shape, np.int32), everywhere),
   )
-  for start in range(0, total, slab):
+  for first in range(0, total, slab):
+    # The last slab starts early enough to be full.
+    start = max(min(first, total - slab), 0)
     part = stream(database, start, slab, dims[-1], apart)
-    best = search(asked, part, np.int32(start), np.int32(total), *best)
+    best = search(asked, part, np.array([start, first, total]), *best)
     jax.block_until_ready(best)  # else the slabs would pile up
   return tuple(
     x.swapaxes(0, 1).reshape(len(dims), count, k)[:, : len(queries)]
@@ -84,78 +86,78 @@ def check(queries, database, dims, k) -> None:
 
 
 def sizes(total: int, tile: int, prefixes: int, devices: int) -> tuple:
-  """(rows of a slab, of a chunk of it on one device, of a block of that).
+  """(rows of a slab, rows of a chunk of it on one device).
 
-  A slab is the same number of chunks on each device, a chunk whole blocks.
-  Scores of a chunk are alive together, products of a block stay in cache.
+  Slabs are equal, but for a few rows, and so are chunks: both the last slab
+  and the last chunk may reach back into the one before. Chunks are whole
+  groups where there are rows enough. Scores of a chunk are alive together.
   """
-  share = -(-min(ROWS_AT_ONCE, total) // devices)
-  most = max(SCORES_AT_ONCE // (prefixes * tile), 1)
+  slabs = -(-total // ROWS_AT_ONCE)
+  share = -(-total // (slabs * devices))
+  most = max(SCORES_AT_ONCE // (prefixes * tile), GROUP)
   chunks = -(-share // most)
-  blocks = -(-share // (chunks * BLOCK))
-  block = round_up(-(-share // (chunks * blocks)), GROUP)
-  return devices * chunks * blocks * block, blocks * block, block
+  chunk = round_up(-(-share // chunks), GROUP)
+  if chunk > share:
+    chunk = round_up(-(-share // 2), GROUP)
+  return devices * share, min(chunk, share)
 
 
 @functools.lru_cache(maxsize=32)
-def program(mesh: Mesh, dims, k: int, chunk: int, block: int, approximate):
+def program(mesh: Mesh, dims, k: int, chunk: int, approximate: bool):
   """The jitted search of one slab, merged with what was best before it."""
   axes = mesh.axis_names
 
-  def local(asked, own, start, total, scores, rows):
+  def local(asked, own, limits, scores, rows):
+    start, first, total = limits
     start += jax.lax.axis_index(axes) * len(own)
-    blocks = own.reshape(-1, chunk // block, block, own.shape[1])
-    there = start + jnp.arange(len(own), dtype=jnp.int32) < total
-    given = (
-      blocks,
-      jax.lax.map(lambda some: jax.lax.map(scales, some), blocks),
-      there.reshape(blocks.shape[:3]),
-      start + chunk * jnp.arange(len(blocks), dtype=jnp.int32),
-    )
+    begins = jnp.arange(-(-len(own) // chunk), dtype=jnp.int32) * chunk
+
+    def ready(begin):
+      """(its first row, which rows are new, 1 / lengths) of a chunk."""
+      place = jnp.minimum(begin, len(own) - chunk)
+      row = place + jnp.arange(chunk, dtype=jnp.int32)
+      new = (row >= begin) & (row + start >= first) & (row + start < total)
+      block = jax.lax.dynamic_slice_in_dim(own, place, chunk)
+      return place, new, 1 / row_norms(block, dims)
 
     def one(asked_best):
       columns, *best = asked_best
-      found = scan(columns, given)
+      scale = 1 / nested.prefix_norms(columns.T, dims)
+
+      def step(best, given):
+        place, new, lengths = given
+        block = jax.lax.dynamic_slice_in_dim(own, place, chunk)
+        products = prefix_products(block, columns, dims)
+        find = approximately if approximate else exactly
+        scores, rows = zip(
+          *(
+            find(product, Scale(new, lengths[g], scale[g]), k)
+            for g, product in enumerate(products)
+          )
+        )
+        found = jnp.stack(scores), jnp.stack(rows) + place + start
+        return merge(best, found, k), None
+
+      shape = (len(dims), columns.shape[1], k)
+      empty = jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)
+      found = jax.lax.scan(step, empty, prepared)[0]
       if mesh.size > 1:
         found = (jax.lax.all_gather(x, axes, axis=2, tiled=True) for x in found)
       return merge(best, found, k)
 
+    prepared = jax.lax.map(ready, begins)
     return jax.lax.map(one, (asked, scores, rows))
-
-  def scales(rows):
-    return 1 / row_norms(rows, dims)
-
-  def scan(columns, given):
-    own = 1 / nested.prefix_norms(columns.T, dims)
-
-    def score(_, some):
-      scores = similarities(columns, own, *some, dims)
-      return None, (scores, [group_maxima(one) for one in scores])
-
-    def step(best, some):
-      _, found = jax.lax.scan(score, None, some[:3])
-      levels = [
-        [x.reshape(-1, x.shape[-1]) for x in level] for level in zip(*found)
-      ]
-      select = approximately if approximate else exactly
-      scores, rows = zip(*(select(*level, k) for level in levels))
-      found = jnp.stack(scores), jnp.stack(rows) + some[3]
-      return merge(best, found, k), None
-
-    shape = (len(dims), columns.shape[1], k)
-    empty = jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)
-    return jax.lax.scan(step, empty, given)[0]
 
   whole, split = PartitionSpec(), PartitionSpec(axes)
   return jax.jit(
     jax.shard_map(
       local,
       mesh=mesh,
-      in_specs=(whole, split, whole, whole, whole, whole),
+      in_specs=(whole, split, whole, whole, whole),
       out_specs=whole,
       check_vma=False,
     ),
-    donate_argnums=(4, 5),
+    donate_argnums=(3, 4),
   )
 
 
@@ -170,20 +172,65 @@ def row_norms(rows: Float[Array, 'r d'], dims) -> Float[Array, 'g r']:
   return jnp.sqrt(jnp.stack(sums) + EPSILON)
 
 
-def similarities(columns, own, rows, scale, there, dims) -> list:
-  """Of every prefix the cosines [r q], -inf for rows that are not there."""
+class Scale(NamedTuple):
+  """What makes products of a chunk cosines: -inf for rows that are not new."""
+
+  new: Bool[Array, 'r']
+  rows: Float[Array, 'r']
+  columns: Float[Array, 'q']
+
+  def all(self, products: Float[Array, 'r q']) -> Float[Array, 'r q']:
+    scaled = products * self.rows[:, None] * self.columns
+    return jnp.where(self.new[:, None], scaled, -jnp.inf)
+
+  def some(self, products, rows: Int[Array, 'n q']) -> Float[Array, 'n q']:
+    """`all` at some rows of each column; those beyond the last are not new."""
+    near = jnp.take_along_axis(products, rows, axis=0, mode='clip')
+    scaled = near * self.rows.at[rows].get(mode='clip') * self.columns
+    new = self.new.at[rows].get(mode='fill', fill_value=False)
+    return jnp.where(new, scaled, -jnp.inf)
+
+
+def prefix_products(rows, columns, dims) -> list:
+  """nested.prefix_products [r q], in full precision, not stacked."""
   rows = rows.astype(jnp.float32)
-  products, scores = 0, []
-  for g, part in enumerate(nested.blocks(dims)):
-    product = jnp.matmul(rows[:, part], columns[part], precision='highest')
-    products = products + product
-    scaled = products * scale[g][:, None] * own[g]
-    scores.append(jnp.where(there[:, None], scaled, -jnp.inf))
-  return scores
+  products = []
+  for part in nested.blocks(dims):
+    one = jnp.matmul(rows[:, part], columns[part], precision='highest')
+    products.append(products[-1] + one if products else one)
+  return products
+
+
+def exactly(products: Float[Array, 'r q'], scale: Scale, k: int) -> tuple:
+  """(the k best scores or all, their rows), [q k].
+
+  The k groups of consecutive rows with the largest maxima hold the k best
+  rows: a row outside them has k group maxima before it. Of equal maxima the
+  earlier groups are taken, and groups are looked through in order, so that of
+  equal scores the smaller row comes first.
+  """
+  if len(products) <= GROUP * k:
+    scores = scale.all(products)
+    return jax.lax.top_k(scores.T, min(k, len(products)))
+  rows = members(best_rows(group_maxima(scale.all(products)), k))
+  best, order = jax.lax.top_k(scale.some(products, rows.T).T, k)
+  return best, jnp.take_along_axis(rows, order, axis=-1)
+
+
+def best_rows(scores: Float[Array, 'r q'], k: int) -> Int[Array, 'q k']:
+  """Rows of the k best scores or all, found through groups of groups."""
+  if len(scores) <= GROUP * k:
+    return jax.lax.top_k(scores.T, min(k, len(scores)))[1]
+  rows = members(best_rows(group_maxima(scores), k))
+  some = jnp.take_along_axis(
+    scores, rows.T, axis=0, mode='fill', fill_value=-jnp.inf
+  )
+  order = jax.lax.top_k(some.T, k)[1]
+  return jnp.take_along_axis(rows, order, axis=-1)
 
 
 def group_maxima(scores: Float[Array, 'r q']) -> Float[Array, 'n q']:
-  """The largest of every GROUP rows, of the last that are left too."""
+  """The largest of every GROUP rows, the last group may be smaller."""
   lacking = -len(scores) % GROUP
   if lacking:
     fill = ((0, lacking), (0, 0))
@@ -191,34 +238,22 @@ def group_maxima(scores: Float[Array, 'r q']) -> Float[Array, 'n q']:
   return jnp.max(scores.reshape(-1, GROUP, scores.shape[1]), axis=1)
 
 
-def exactly(scores: Float[Array, 'r q'], maxima, k: int) -> tuple:
-  """(the k best scores or all, their rows), [q k].
-
-  The k groups of consecutive rows with the largest maxima hold the k best
-  rows: a row outside them has k group maxima before it. So do, of groups,
-  the k best groups of groups, and so on. Of equal maxima the earlier groups
-  are taken, and groups are looked through in order, so that of equal scores
-  the smaller row comes first.
-  """
-  if len(scores) <= GROUP * k:
-    return jax.lax.top_k(scores.T, min(k, len(scores)))
-  chosen = jnp.sort(exactly(maxima, group_maxima(maxima), k)[1], axis=-1)
-  rows = chosen[..., None] * GROUP + jnp.arange(GROUP, dtype=jnp.int32)
-  rows = rows.reshape(len(chosen), -1)
-  # Groups at the end of a level may lack rows: those read as -inf.
-  some = jnp.take_along_axis(
-    scores, rows.T, axis=0, mode='fill', fill_value=-jnp.inf
-  )
-  best, order = jax.lax.top_k(some.T, k)
-  return best, jnp.take_along_axis(rows, order, axis=-1)
+def members(groups: Int[Array, 'q k']) -> Int[Array, 'q n']:
+  """Rows of the groups, increasing."""
+  groups = jnp.sort(groups, axis=-1)[..., None]
+  rows = groups * GROUP + jnp.arange(GROUP, dtype=jnp.int32)
+  return rows.reshape(len(rows), -1)
 
 
-def approximately(scores: Float[Array, 'r q'], _, k: int) -> tuple:
+def approximately(products: Float[Array, 'r q'], scale: Scale, k: int):
   """(scores, rows) [q k] of most of the k best, or of all."""
-  best, rows = jax.lax.approx_max_k(
-    scores.T, min(k, len(scores)), recall_target=RECALL_TARGET
+  return tuple(
+    jax.lax.approx_max_k(
+      scale.all(products).T,
+      min(k, len(products)),
+      recall_target=RECALL_TARGET,
+    )
   )
-  return best, rows
 
 
 def merge(best, found, k: int) -> tuple:
