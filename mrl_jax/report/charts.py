@@ -187,6 +187,7 @@ def direct(lines: Sequence[Line], axes: Axes) -> bool:
   return (
     2 <= len(lines) <= 4
     and not axes.bars
+    and len({line.x[-1] for line in lines}) == 1
     and all(line.style and len(line.label) <= 14 for line in lines)
   )
 

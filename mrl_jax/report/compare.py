@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -109,13 +111,19 @@ def averaged(group: Sequence[results.Evaluation]) -> results.Evaluation:
       mean = statistics.fmean(seeds)
       rows.append({**row, 'value': mean, **spread, 'seeds': len(seeds)})
   return results.Evaluation(
-    name=f'{group[0].name}, {len(group)} seeds',
+    name=f'{common([run.name for run in group])}, {len(group)} seeds',
     rows=rows,
     config={
       **group[0].config,
       'seed': [run.config.get('seed') for run in group],
     },
   )
+
+
+def common(names: Sequence[str]) -> str:
+  """What names have in common without `-seed`; the first if nothing."""
+  start = os.path.commonprefix(list(names))
+  return re.sub(r'[-_. ]*(seed|s)?[-_. ]*$', '', start) or names[0]
 
 
 def sections(runs: Sequence[results.Evaluation]) -> list[blocks.Section]:

@@ -23,7 +23,6 @@ METRICS = {
 COLUMNS = {
   'method': 'method',
   'dim': 'dim',
-  'about': 'what it does',
   'recall': 'recall, %',
   'top1': 'top-1, %',
   'mflops': 'MFLOPs',
@@ -32,6 +31,7 @@ COLUMNS = {
   'milliseconds_batch': 'ms a query, batch',
   'milliseconds_single': 'ms, one by one',
   'build_seconds': 'build, s',
+  'about': 'what it does',
 }
 
 
@@ -103,6 +103,7 @@ def timed(name: str, key: str, entries: list) -> charts.Line:
     [entry[key] for entry in entries],
     [100 * entry['recall'] for entry in entries],
     colour=colour,
+    style='',
     marker=charts.MARKERS[colour],
   )
 
