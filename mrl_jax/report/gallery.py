@@ -12,7 +12,7 @@ def neighbours(seen):
     yield blocks.Text(
       'Each image with its nearest training images at the smallest dimension '
       'and at the full width: solid green frames are of its class, dashed '
-      'ones are not. Below, where the answer at each dimension looks.'
+      'ones are not. Below, what speaks for its own class at each dimension.'
     )
   for example in found:
     image = blocks.Image(example['image'], str(example['name']))
@@ -25,7 +25,7 @@ def neighbours(seen):
       overlays = [
         blocks.Image(png, f'{dim} dims') for dim, png in looks.items()
       ]
-      rows.append(('where it looks', overlays))
+      rows.append(('what speaks for its class', overlays))
     yield blocks.Card(str(example['name']), rows)
 
 
