@@ -1,0 +1,231 @@
+"""Ways to find the nearest rows against faiss Flat, side by side.
+
+  python benchmarks/retrieval.py
+  python benchmarks/retrieval.py --million
+
+Database: a mixture of clusters whose coordinates matter less and less, as an
+MRL embedding's do. Times are over faiss Flat's in the same round, for a batch
+and for queries one by one; all methods start from the same arrays, prepared
+beforehand. A second table has all prefixes of a 2048-wide embedding over its
+full width alone. `--million` searches a mapped file of a million rows.
+"""
+
+import argparse
+import functools
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import measure  # noqa: E402
+
+from mrl_jax import nested, sharding  # noqa: E402
+from mrl_jax.embed import indexes, schedules, search, shortlist  # noqa: E402
+
+K = 10
+SINGLES = 16  # one by one in a round
+# rows, width, queries, prefix of shortlists, rows of the second table
+FULL = (200_000, 512, 896, 64, 20_000)
+QUICK = (3_000, 32, 24, 8, 500)
+
+
+class Mixture:
+  """Draws rows of one mixture of clusters, always the same."""
+
+  def __init__(self, width: int, clusters: int = 2000):
+    self.spread = (np.arange(width, dtype=np.float32) + 1) ** -0.6
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((clusters, width), np.float32)
+    self.centres = centres * self.spread
+
+  def draw(self, rows: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((rows, len(self.spread)), np.float32)
+    noise *= self.spread * np.float32(0.6)
+    return noise + self.centres[rng.integers(0, len(self.centres), rows)]
+
+
+def methods(ready, width: int, dim: int) -> dict:
+  """{name: (f(queries) -> rows, MFLOPs per query or None)}; Flat is first."""
+  rows, mesh = len(ready), sharding.make_mesh()
+  unit = ready.prefix(width)
+  plans = {
+    f'adaptive {dim}, 200 at {width}': schedules.adaptive(dim, 200, width),
+    f'funnel from {dim // 2}': schedules.funnel(dim // 2, width, K),
+  }
+  flat = indexes.build(ready, width, 'flat')
+  graph = indexes.build(ready, width, 'hnsw', one_thread=False)
+  found = {
+    f'faiss Flat {width}': lambda q: flat.search(q, K)[1],
+    f'exact {width}, on device': lambda q: np.asarray(
+      search.nested_top_k(q, unit, (width,), K, mesh)[1][0]
+    ),
+  }
+  for name, plan in plans.items():
+    for m in {plan.dim, *plan.dims}:
+      ready.prefix(m)
+    found[name] = functools.partial(by_plan, ready, plan)
+  found[f'faiss HNSW {width}'] = lambda q: graph.search(q, K)[1]
+  for kind, options in (
+    ('hnsw', {'one_thread': False, 'search_effort': 100}),
+    ('ivf', {'probes': 32}),
+  ):
+    index = indexes.build(ready, dim, kind, **options)
+    name = f'faiss {kind.upper()} {dim}, 100 at {width}'
+    found[name] = functools.partial(by_index, ready, index)
+  costs = {name: schedules.mflops(p, rows) for name, p in plans.items()}
+  return {name: (run, costs.get(name)) for name, run in found.items()}
+
+
+def by_plan(ready, plan, queries):
+  return shortlist.search(ready, queries, plan, K)[1]
+
+
+def by_index(ready, index, queries):
+  return indexes.search(index, ready, queries, 100, K)[1]
+
+
+def against_flat(shape, rounds: int) -> dict:
+  """{method: recall, MFLOPs, and times of a batch and of single queries}."""
+  rows, width, count, dim, _ = shape
+  mixture = Mixture(width)
+  ready = shortlist.Database(mixture.draw(rows, 1))
+  queries = mixture.draw(count, 2)
+  exact = shortlist.search(ready, queries, schedules.Schedule(width), K)
+  ways = methods(ready, width, dim)
+  found = {}
+  for name, (run, cost) in ways.items():
+    recall = shortlist.recall(ready, queries, run(queries), exact)
+    found[name] = {'recall': float(np.mean(recall)), 'mflops': cost}
+  one_by_one = [q[None] for q in queries[:SINGLES]]
+  for label, given in (('batch', [queries]), ('single', one_by_one)):
+    asked = sum(map(len, given))
+    raced = measure.race(
+      {
+        name: functools.partial(each, run, given)
+        for name, (run, _) in ways.items()
+      },
+      rounds,
+    )
+    for name, times in raced.items():
+      found[name][label] = times | {
+        'faster': 1 / times['ratio'][0],
+        'milliseconds': times['seconds'] / asked * 1e3,
+      }
+  return found
+
+
+def each(run, given) -> list:
+  return [run(queries) for queries in given]
+
+
+def all_prefixes(rows: int, rounds: int, quick: bool) -> dict:
+  """Exact search at 9 prefixes of 2048 against the full width alone."""
+  width, count = (64, 16) if quick else (2048, 256)
+  dims = nested.halving(width)
+  rng = np.random.default_rng(0)
+  database = rng.standard_normal((rows, width), np.float32)
+  queries = rng.standard_normal((count, width), np.float32)
+  mesh = sharding.make_mesh()
+  return measure.race(
+    {
+      f'{some[-1]} alone' if len(some) == 1 else f'{len(some)} prefixes': (
+        functools.partial(search.nested_top_k, queries, database, some, K, mesh)
+      )
+      for some in (dims[-1:], dims)
+    },
+    rounds,
+  )
+
+
+def million(rows: int, width: int, count: int) -> dict:
+  """Seconds and peak memory of all prefixes, 100 deep, over a mapped file."""
+  mixture, dims, slab = Mixture(width), nested.halving(width), 1 << 15
+  with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / 'embeddings.npy'
+    mapped = np.lib.format.open_memmap(path, 'w+', np.float32, (rows, width))
+    for start in range(0, rows, slab):
+      part = mixture.draw(min(slab, rows - start), 3 + start)
+      mapped[start : start + slab] = part
+    del mapped
+    mapped = np.load(path, mmap_mode='r')
+    queries = mixture.draw(count, 2)
+    started = time.perf_counter()
+    scores, _ = search.nested_top_k(
+      queries, mapped, dims, min(100, rows), sharding.make_mesh()
+    )
+    jax.block_until_ready(scores)
+    seconds = time.perf_counter() - started
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  return {
+    'rows': rows, 'queries': count, 'dims': dims, 'seconds': seconds,
+    'peak_bytes': peak,
+  }  # fmt: skip
+
+
+def show(found: dict) -> None:
+  columns = 'method, recall@10, batch faster, ms/query, one faster, ms, MFLOPs'
+  rows = []
+  for name, one in found.items():
+    cells = [name, f'{one["recall"]:.4f}']
+    for label in ('batch', 'single'):
+      # Quartiles of the ratio, turned over, change places.
+      _, low, high = one[label]['ratio']
+      cells += [
+        f'{one[label]["faster"]:.2f} ({1 / high:.2f} to {1 / low:.2f})',
+        f'{one[label]["milliseconds"]:.3f}',
+      ]
+    rows.append(
+      [*cells, '' if one['mflops'] is None else f'{one["mflops"]:.1f}']
+    )
+  print(measure.table(columns.split(', '), rows), flush=True)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--rounds', type=int, default=15)
+  parser.add_argument('--quick', action='store_true', help='tiny, untimed')
+  parser.add_argument('--million', action='store_true')
+  parser.add_argument(
+    '--busy', action='store_true', help='count rounds that others disturbed'
+  )
+  parser.add_argument('--json', help='write all numbers here')
+  options = parser.parse_args()
+  if options.busy or options.quick:
+    measure.MOVED = float('inf')
+  results = {'conditions': measure.conditions()}
+  if options.million:
+    size = (5_000, 32, 20) if options.quick else (1_000_000, 512, 1_000)
+    one = results['million'] = million(*size)
+    print(
+      f'{one["rows"]} mapped rows, {one["queries"]} queries, '
+      f'{len(one["dims"])} dims: {one["seconds"]:.1f} s, at most '
+      f'{one["peak_bytes"] / 2**30:.2f} GiB resident'
+    )
+  else:
+    shape = QUICK if options.quick else FULL
+    rounds = 4 if options.quick else options.rounds
+    print(f'{shape[0]} x {shape[1]}, {shape[2]} queries, over faiss Flat\n')
+    results['methods'] = against_flat(shape, rounds)
+    show(results['methods'])
+    found = all_prefixes(shape[4], rounds, options.quick)
+    results['all_prefixes'] = found
+    print()
+    for name, one in found.items():
+      middle, low, high = one['ratio']
+      print(
+        f'{name}: {one["seconds"] * 1e3:.1f} ms, {middle:.2f} '
+        f'({low:.2f} to {high:.2f}) of the full width alone'
+      )
+  print('\n' + ', '.join(f'{k} {v}' for k, v in results['conditions'].items()))
+  measure.write(options.json, results)
+
+
+if __name__ == '__main__':
+  main()
