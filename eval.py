@@ -17,7 +17,8 @@ def main(argv: list[str]) -> int:
     from mrl_jax import build, evaluation, sharding
 
     if options.compare:
-      return evaluation.compare(options.compare, options.output)
+      runs, output = options.compare, options.output
+      return evaluation.compare(runs, output, options.group_seeds)
     if options.workdir:
       config = configs.read_saved(options.workdir)
     else:

@@ -320,6 +320,11 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     help='workdirs of evaluated runs, side by side',
   )
   parser.add_argument(
+    '--group_seeds',
+    action='store_true',
+    help='compare means of runs that differ in their seed only',
+  )
+  parser.add_argument(
     '--output',
     metavar='DIR',
     help='of --embeddings (default: runs/<file name>) and of --compare '

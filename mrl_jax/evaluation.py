@@ -15,12 +15,12 @@ SLOW_SECONDS = 10  # evaluators that take longer are named with their time
 
 
 def of_state(
-  run, state, step: int, writer=None, last: bool = False
+  run, state, step: int, writer=None, last: bool = False, kept: bool = False
 ) -> dict[str, float]:
   """Evaluates a run's state at a step; returns the results by flat name.
 
   Unless `last`, or the last step, only the evaluators of `config.eval.often`
-  run.
+  run. With `kept`, earlier results of evaluators that do not run stay.
   """
   chosen = {
     name: evaluator
@@ -31,9 +31,10 @@ def of_state(
   rows = [{**row, 'step': step} for row in rows]
   values = {metrics.flat_name(row): row['value'] for row in rows}
   if jax.process_index() == 0 and rows:
-    publish(
-      run.workdir / 'eval' / str(step), run.workdir, rows, details, f'{step:,}'
-    )
+    folder = run.workdir / 'eval' / str(step)
+    if kept:
+      rows, details = beside(folder, rows, details)
+    publish(folder, run.workdir, rows, details, f'{step:,}')
     if writer is not None:
       writer.write(step, values)
   return values
@@ -46,7 +47,7 @@ def of_checkpoint(run, step: int | None = None) -> dict[str, float]:
     CheckpointError: if the step is missing or damaged.
   """
   state, step = saved_state(run, step)
-  return of_state(run, state, step, last=True)
+  return of_state(run, state, step, last=True, kept=True)
 
 
 def of_vectors(frozen) -> dict[str, float]:
@@ -89,6 +90,16 @@ def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
   return rows, details
 
 
+def beside(folder: Path, rows: list, details: dict) -> tuple[list, dict]:
+  """Rows and details with those of other evaluators in the folder."""
+  if not (folder / 'results.jsonl').exists():
+    return rows, details
+  ran = {row['evaluator'] for row in rows} | set(details)
+  old = [r for r in results.read(folder) if r['evaluator'] not in ran]
+  more = {k: v for k, v in results.details(folder).items() if k not in ran}
+  return rows + old, more | details
+
+
 def publish(
   folder: Path, workdir: Path, rows: list, details: dict, step: str
 ) -> None:
@@ -96,7 +107,8 @@ def publish(
   results.write(folder, rows, details)
   report = page.write(folder, workdir)
   title = f'step {step}, %' if step else '%'
-  print(f'\n{title}, with 95% intervals\n{tables.text(rows)}')
+  said = details.get('precision', {}).get('recommendation', {}).get('text', '')
+  print(f'\n{title}, with 95% intervals\n{tables.text(rows, said)}')
   print(f'report: {report}\n', flush=True)
 
 
@@ -127,11 +139,11 @@ def exported(run, step: int | None, folder: str, dtype: str) -> int:
   return 0
 
 
-def compare(workdirs: list[str], output: str | None) -> int:
-  """Sets evaluated runs side by side in one page."""
+def compare(workdirs: list[str], output: str | None, seeds: bool) -> int:
+  """Sets evaluated runs side by side in one page; `seeds` are averaged."""
   folder = Path(output or 'runs/compare')
   try:
-    page = comparison.write(workdirs, folder)
+    page = comparison.write(workdirs, folder, group_seeds=seeds)
   except (ValueError, OSError) as error:
     raise errors.UsageError(f'--compare: {error}') from error
   print(f'report: {page}')

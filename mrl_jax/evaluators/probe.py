@@ -1,4 +1,4 @@
-"""`linear_probe`: a classifier fitted on frozen prefixes, per dimension."""
+"""`probe`: a classifier fitted on frozen prefixes, per dimension."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,7 @@ class LinearProbe:
     hits = probe.classes[best[..., 0]] == queries.labels
     rows = [
       metrics.proportion_row(
-        'linear_probe', 'top1', m, int(right), len(queries), strength=strength
+        'probe', 'top1', m, int(right), len(queries), strength=strength
       )
       for m, right, strength in zip(dims, np.sum(hits, axis=1), probe.strengths)
     ]
