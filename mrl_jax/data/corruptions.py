@@ -6,9 +6,9 @@ strengths are ours. A row of CORRUPTIONS is `f(image, severity, rng)` on uint8
 [h w c] with 1 or 3 channels, which returns the same shape and type. Pixels
 are seen in [0, 1], severities are 1 to 5.
 
-Images of any size are spoiled alike: a length in a table below is in pixels
-of a 224-pixel side and goes with the root of the side. The published
-strengths for 32 and for 224 pixels lie about so far apart.
+Images of any size are spoiled alike. Moves are shares of the side. The reach
+of a blur is in pixels of a 224-pixel side and goes with the root of the side:
+the published strengths for 32 and for 224 pixels lie about so far apart.
 """
 
 import io
@@ -161,10 +161,11 @@ def contrast(image, severity, rng) -> Pixels:
 
 
 def elastic(image, severity, rng) -> Pixels:
-  """Pixels moved by smooth random fields; the edge is repeated."""
+  """Pixels moved by a smooth random field, on average a share of the side."""
   height, width = image.shape[:2]
-  moved = length((3, 4.5, 6, 8, 10.5)[severity - 1], image)
-  smooth = 0.08 * min(height, width)
+  share = (0.014, 0.022, 0.032, 0.044, 0.06)[severity - 1]
+  moved = share * min(height, width)
+  smooth = max(0.08 * min(height, width), 1.5)
   noise = rng.normal(size=(2, height, width))
   field = ndimage.gaussian_filter(noise, (0, smooth, smooth), mode='reflect')
   field *= moved / max(np.sqrt(np.mean(np.sum(field**2, axis=0))), 1e-12)
