@@ -181,7 +181,7 @@ def test_the_interval_of_separation_covers(shift):
   truth = stats.norm.cdf(shift / np.sqrt(2))
   covered = 0
   for _ in range(500):
-    one, two = rng.normal(shift, 1, 80), rng.normal(0, 1, 60)
+    one, two = rng.normal(shift, 1, 300), rng.normal(0, 1, 40)
     low, high = cosine.separation(one, two)[1]
     covered += low <= truth <= high
   assert 0.93 <= covered / 500 <= 0.995

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mrl_jax import metrics, sharding
-from mrl_jax.embed import evidence, quantise
+from mrl_jax.embed import evidence, quantise, recommend
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import precision
 
@@ -202,7 +202,7 @@ def test_the_front():
     (1, 0.2),
     (8, 0.9),
   ]
-  assert precision.front(points) == [5, 1, 2]
+  assert recommend.front(points) == [5, 1, 2]
 
 
 def drawn(rng, count, kept):
@@ -228,7 +228,7 @@ POINTS = [
 def test_the_recommendation_is_the_cheapest_that_suffices():
   rng = np.random.default_rng(0)
   values = drawn(rng, 20000, (0.9, 0.999))
-  said = precision.recommend(POINTS, values, 'top1', 0.99, 0)
+  said = recommend.cheapest(POINTS, values, 'top1', 0.99, 0)
   assert (said['dim'], said['precision'], said['n']) == (16, 'int8', 10000)
   assert (said['bytes'], said['full_bytes']) == (16, 256)
   low, kept, high = (
@@ -238,9 +238,9 @@ def test_the_recommendation_is_the_cheapest_that_suffices():
     f'16 dims in int8 keep {kept}% ({low} to {high}) of top-1 at 1/16 of the '
     'bytes'
   )
-  less = precision.recommend(POINTS, values, 'recall@10', 0.85, 0)
+  less = recommend.cheapest(POINTS, values, 'recall@10', 0.85, 0)
   assert less['dim'] == 8 and 'of recall@10 at 1/32 of' in less['text']
-  none = precision.recommend(
+  none = recommend.cheapest(
     POINTS, drawn(rng, 300, (0.5, 0.6)), 'top1', 0.99, 0
   )
   assert none['precision'] == 'float32' and none['dim'] == 64
@@ -249,7 +249,7 @@ def test_the_recommendation_is_the_cheapest_that_suffices():
 
 def test_what_is_told_does_not_depend_on_what_it_was_chosen_by():
   values = drawn(np.random.default_rng(0), 400, (0.99, 0.99))
-  said = precision.recommend(POINTS, values, 'top1', 0.9, 3)
+  said = recommend.cheapest(POINTS, values, 'top1', 0.9, 3)
   one = np.random.default_rng(3).permutation(400)[:200]
   other = np.setdiff1d(np.arange(400), one)
   point = values[0, other].sum() / values[2, other].sum()
@@ -267,7 +267,7 @@ def test_intervals_of_recommendations_cover(size):
   covered = told = 0
   for trial in range(600):
     values = drawn(rng, size, truth)
-    said = precision.recommend(points, values, 'top1', 0.97, trial)
+    said = recommend.cheapest(points, values, 'top1', 0.97, trial)
     if said['dim'] < 64:
       told += 1
       share = truth[said['dim'] - 8]

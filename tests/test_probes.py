@@ -185,3 +185,16 @@ def test_the_evaluator_counts_true_ids_of_the_queries(solver):
   assert details['classes'] == 4
   default = evaluator.LinearProbe()
   assert default.options == {}  # shared with what answers without a head
+
+
+@pytest.mark.parametrize('solver', probes.SOLVERS)
+def test_rows_held_out_do_not_teach(solver):
+  """Labels are noise: a weak penalty memorises them, and gains nothing."""
+  rng = np.random.default_rng(1)
+  chosen = []
+  for seed in range(10):
+    x = rng.normal(size=(24, 16)).astype(np.float32)
+    data = Vectors(x, rng.integers(0, 2, 24))
+    options = dict(strengths=(100.0, 1e-4), held_out=0.5, seed=seed)
+    chosen += probes.fit(data, (16,), solver=solver, **options).strengths
+  assert chosen.count(100.0) >= 2

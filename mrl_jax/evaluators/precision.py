@@ -4,11 +4,12 @@ import jax
 import numpy as np
 
 from mrl_jax import metrics
-from mrl_jax.embed import quantise, search
+from mrl_jax.embed import quantise, recommend, search
 from mrl_jax.embed.vectors import Vectors
-from mrl_jax.shapes import Bool, Float, Int
+from mrl_jax.shapes import Float, Int
 
 RESCORED = 'binary_rescored'
+ROWS_AT_ONCE = 8192
 SAME = 1e-6  # cosines this close count as equal in recall
 
 
@@ -98,9 +99,13 @@ class Precision:
     details = {
       'points': points,
       'metric': main,
-      'front': front([(p['bytes_all'], p[main]) for p in points]),
-      'front_in_memory': front([(p['bytes'], p[main]) for p in points]),
-      'recommendation': recommend(points, values, main, self.keep, self.seed),
+      'front': recommend.front([(p['bytes_all'], p[main]) for p in points]),
+      'front_in_memory': recommend.front(
+        [(p['bytes'], p[main]) for p in points]
+      ),
+      'recommendation': recommend.cheapest(
+        points, values, main, self.keep, self.seed
+      ),
       'database_rows': len(database),
       'database_rows_of': len(evidence.database),
       'queries': len(queries),
@@ -130,9 +135,13 @@ class Precision:
 
 
 def through(rows, precision, by) -> Float[np.ndarray, 'n d']:
-  """What is left of rows that were stored."""
-  codes = quantise.encode(rows, precision, by)
-  return quantise.decode(codes, precision, by, rows.shape[1])
+  """What is left of rows that were stored, in chunks that bound memory."""
+  left = np.empty(rows.shape, np.float32)
+  for start in range(0, len(rows), ROWS_AT_ONCE):
+    span = slice(start, start + ROWS_AT_ONCE)
+    codes = quantise.encode(rows[span], precision, by)
+    left[span] = quantise.decode(codes, precision, by, rows.shape[1])
+  return left
 
 
 def part(random: np.random.Generator, vectors: Vectors, count: int) -> Vectors:
@@ -203,7 +212,7 @@ def stored(precision: str, dim: int) -> dict:
 def row(name, values, precision, g, dim, point, k) -> dict:
   """A result row of 'top1' or 'recall@k' with its share of the full quality."""
   own, full = values[precision][g], values['float32'][-1]
-  kept, low, high = share_kept(own, full)
+  kept, low, high = recommend.share_kept(own, full)
   extra = {
     'variant': precision,
     'bytes': point['bytes'],
@@ -218,87 +227,3 @@ def row(name, values, precision, g, dim, point, k) -> dict:
       'precision', name, dim, hits, len(own), **extra
     )
   return metrics.mean_row('precision', 'recall', dim, own, k=k, **extra)
-
-
-def share_kept(
-  own: Float[np.ndarray, 'q'], full: Float[np.ndarray, 'q']
-) -> tuple[float, float, float]:
-  """(ratio of the means, its 95% interval) over the same queries.
-
-  Hits are paired. Shares, whose full quality is 1, are what is kept.
-  """
-  if own.dtype != bool:
-    low, high = metrics.mean_interval(own)
-    return float(np.mean(own)) if len(own) else 1.0, low, high
-  both = int(np.sum(own & full))
-  first, second = int(np.sum(own & ~full)), int(np.sum(full & ~own))
-  low, high = metrics.paired_ratio_interval(both, first, second)
-  right = both + second
-  kept = (both + first) / right if right else 1.0
-  return kept, low, min(high, float(len(own)))
-
-
-def front(points: list[tuple[int, float]]) -> list[int]:
-  """Indices that no other point beats: fewer bytes or better, by bytes."""
-  best, chosen = -np.inf, []
-  for index in sorted(
-    range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)
-  ):
-    if points[index][1] > best:
-      best = points[index][1]
-      chosen.append(index)
-  return chosen
-
-
-def recommend(
-  points: list[dict],
-  values: Bool[np.ndarray, 'p q'] | Float[np.ndarray, 'p q'],
-  metric: str,
-  keep: float,
-  seed: int,
-) -> dict:
-  """The cheapest point that keeps enough, chosen and told on other queries.
-
-  On a random half of the queries: fewest bytes, all that is stored counted,
-  whose lower bound of `kept` is at least keep - 0.01; float32 at full width
-  if there is none. Its numbers are of the other half.
-  """
-  full = next(
-    i
-    for i, p in reversed(list(enumerate(points)))
-    if p['precision'] == 'float32'
-  )
-  order = np.random.default_rng(seed).permutation(values.shape[1])
-  one, two = order[: len(order) // 2], order[len(order) // 2 :]
-  chosen = full
-  for i in sorted(range(len(points)), key=lambda i: points[i]['bytes_all']):
-    low = share_kept(values[i, one], values[full, one])[1]
-    if low >= keep - 0.01:
-      chosen = i
-      break
-  kept, low, high = share_kept(values[chosen, two], values[full, two])
-  point, most = points[chosen], points[full]['bytes_all']
-  name = 'top-1' if metric == 'top1' else metric
-  times = f'{most / point["bytes_all"]:.1f}'.removesuffix('.0')
-  precision = point['precision'].replace('_', ' ')
-  text = (
-    f'{point["dim"]} dims in {precision} keep {100 * kept:.1f}% '
-    f'({100 * low:.1f} to {100 * high:.1f}) of {name} at 1/{times} of the bytes'
-  )
-  if chosen == full:
-    text = (
-      f'nothing smaller than {point["dim"]} dims in float32 surely keeps '
-      f'{keep:.0%} of {name}'
-    )
-  return {
-    'metric': name,
-    'dim': point['dim'],
-    'precision': point['precision'],
-    'bytes': point['bytes_all'],
-    'full_bytes': most,
-    'kept': kept,
-    'kept_low': low,
-    'kept_high': high,
-    'n': len(two),
-    'text': text,
-  }
