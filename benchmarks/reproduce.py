@@ -173,7 +173,7 @@ def tables(root: Path, seeds, methods, dims) -> str:
         ('MRL', always('mrl'), 'linear/top1'),
         ('MRL-E', always('mrl_e'), 'linear/top1'),
         ('FF, one training per dim', ff, 'linear/top1'),
-        (f'FF-{full} + SVD, probe', ff_full, 'baselines/probe_top1.svd'),
+        (f'FF-{full} + SVD, probe', ff_full, 'baselines/probe_top1.pca'),
         (
           f'FF-{full}, random dims, probe',
           ff_full,
@@ -190,7 +190,7 @@ def tables(root: Path, seeds, methods, dims) -> str:
         ('MRL', always('mrl'), 'knn/top1'),
         ('MRL-E', always('mrl_e'), 'knn/top1'),
         ('FF, one training per dim', ff, 'knn/top1'),
-        (f'FF-{full} + SVD', ff_full, 'baselines/knn_top1.svd'),
+        (f'FF-{full} + SVD', ff_full, 'baselines/knn_top1.pca'),
         (
           f'FF-{full}, random dims',
           ff_full,

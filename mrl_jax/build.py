@@ -391,7 +391,12 @@ def evidence_maker(base: Learner, data, names, dims):
   task = base.task
   embed = evidence.Embedder(task.embed, data, base.mesh)
   logits = jax.jit(task.logits, static_argnums=3)
-  saliency = jax.jit(task.saliency, static_argnums=4)
+  saliency = jax.jit(
+    task.saliency,
+    static_argnums=4,
+    out_shardings=sharding.replicated(base.mesh),
+  )
+  looks = hasattr(base.encoder, 'tokens')
 
   def make(params, stats) -> evidence.Evidence:
     return evidence.Evidence(
@@ -402,7 +407,7 @@ def evidence_maker(base: Learner, data, names, dims):
       names=names,
       logits=functools.partial(logits, params, stats),
       images=data.images,
-      saliency=functools.partial(saliency, params, stats),
+      saliency=functools.partial(saliency, params, stats) if looks else None,
     )
 
   return make
@@ -487,7 +492,9 @@ def frozen(config: ConfigDict, options) -> Frozen:
     database, names = vectors.read(options.embeddings, options.labels)
   with blame('--queries'):
     if options.queries:
-      queries, _ = vectors.read(options.queries, options.query_labels, names)
+      queries, names = vectors.read(
+        options.queries, options.query_labels, names
+      )
     else:
       database, queries = vectors.split(database, seed=config.seed)
   with blame('--dims'):

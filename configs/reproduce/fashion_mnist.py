@@ -13,6 +13,15 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 DIMS = (4, 8, 16, 32, 64)
+TABLES = (
+  'linear',
+  'knn',
+  'retrieval',
+  'cascade',
+  'agreement',
+  'baselines',
+  'search',
+)
 SEEDS = (0, 1, 2)
 METHODS = ('mrl', 'mrl_e', *(f'ff={m}' for m in DIMS))
 
@@ -35,14 +44,20 @@ def get_config(arg: str = '') -> ConfigDict:
     steps=0, epochs=12.0, batch_size=128, eval_every=10_000, log_every=100
   )
   config.optim.update(learning_rate=2e-3, warmup_steps=200)
-  config.eval.update(batch_size=500, dims=())
+  config.eval.update(batch_size=500, dims=(), only=TABLES)
+  config.eval.baselines = ConfigDict(dict(examples=60_000))
+  config.eval.search = ConfigDict(dict(queries=10_000, faiss=False))
   config.checkpoint.update(every=1000, keep=1)
   for word in words:
     name, _, value = word.partition('=')
     if name in ('mrl', 'mrl_e') and not value:
       config.head.name = name
+      if name == 'mrl_e':
+        config.eval.only = TABLES[:3]
     elif name == 'ff' and value.isdigit() and int(value) in DIMS:
       config.head = ConfigDict(dict(name='ff', dim=int(value)))
+      if int(value) < DIMS[-1]:
+        config.eval.only = TABLES[:3]
     elif name == 'seed' and value.isdigit():
       config.seed = int(value)
     elif name == 'smoke' and not value:
