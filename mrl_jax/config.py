@@ -186,7 +186,7 @@ def convert(text: str, old, key: str):
   if many and not isinstance(value, (tuple, list, str)):
     value = (value,)
   if many and isinstance(value, str) and key != 'weights':  # or a preset
-    value = tuple(text.split(','))
+    value = tuple(text.split(',')) if text else ()
   if isinstance(old, str) and not isinstance(value, (str, tuple, list)):
     value = text
   kinds = {

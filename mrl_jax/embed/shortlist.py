@@ -122,15 +122,15 @@ def check(database: Database, queries, schedule: Schedule) -> None:
 def top_k(queries: Float[np.ndarray, 'q m'], database: Database, k: int):
   """(scores, rows) of the k best by a prefix, as wide as `queries`."""
   prefix = database.prefix(queries.shape[1])
-  at_once = max(SCORES_AT_ONCE // len(prefix), 1)
-  found = []
+  at_once = min(max(SCORES_AT_ONCE // len(prefix), 1), len(queries))
+  scores, found = np.empty((at_once, len(prefix)), np.float32), []
   for start in range(0, len(queries), at_once):
     part = queries[start : start + at_once]
-    if len(part) == 1:
-      scores = (prefix @ part[0])[None]
+    if len(part) == 1:  # a product with a vector reads the rows once, in order
+      np.matmul(prefix, part[0], out=scores[0])
     else:
-      scores = part @ prefix.T
-    found += [best(one, k) for one in scores]
+      np.matmul(part, prefix.T, out=scores[: len(part)])
+    found += [best(one, k) for one in scores[: len(part)]]
   return tuple(np.stack(x) for x in zip(*found))
 
 

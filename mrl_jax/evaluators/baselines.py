@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import errors, metrics
 from mrl_jax.embed import evidence as evidences
 from mrl_jax.embed import probes, reductions, search
 from mrl_jax.embed.vectors import Vectors
@@ -148,7 +148,7 @@ def fixed_feature(workdir: str) -> dict:
   fix = f'run `python eval.py --workdir={workdir}` first'
   path = Path(workdir)
   if not (path / 'config.json').is_file():
-    raise ValueError(f'ff={workdir!r} is no run: it has no config.json')
+    raise errors.UsageError(f'ff={workdir!r} is no run: it has no config.json')
   config = json.loads((path / 'config.json').read_text())
   dim = config.get('head', {}).get('dim') or config['dims'][-1]
   steps = [
@@ -157,7 +157,7 @@ def fixed_feature(workdir: str) -> dict:
     if file.parent.name.isdigit()
   ]
   if not steps:
-    raise ValueError(f'ff={workdir!r} has no results; {fix}')
+    raise errors.UsageError(f'ff={workdir!r} has no results; {fix}')
   lines = (path / 'eval' / str(max(steps)) / 'results.jsonl').read_text()
   found = {
     (row['evaluator'], row['metric']): row
@@ -170,7 +170,7 @@ def fixed_feature(workdir: str) -> dict:
     if (name, 'top1') in found
   }
   if not rows:
-    raise ValueError(
+    raise errors.UsageError(
       f'ff={workdir!r} has no knn/top1 or linear/top1 at d{dim}; {fix}'
     )
   return {'dim': dim, 'workdir': str(workdir), 'rows': rows}

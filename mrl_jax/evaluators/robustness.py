@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import errors, metrics
 from mrl_jax.data import corruptions, folder
 from mrl_jax.embed import vectors
 from mrl_jax.shapes import Bool, Int
@@ -178,13 +178,15 @@ def class_groups(path: Path, files: dict, names) -> tuple[dict, list[str]]:
     if wrong:
       near = difflib.get_close_matches(wrong[0], list(ids), 1)
       hint = f'; did you mean {near[0]!r}' if near else ''
-      raise ValueError(
+      raise errors.UsageError(
         f'{path / own}: {wrong[0]!r} is no training class{hint}; map it to '
         f'one in {path / MAP}'
       )
     groups[own] = frozenset(ids[name] for name in classes)
   if not groups:
-    raise ValueError(f'{path / MAP} names none of the sub-folders of {path}')
+    raise errors.UsageError(
+      f'{path / MAP} names none of the sub-folders of {path}'
+    )
   return groups, [own for own in files if own not in groups]
 
 
@@ -199,7 +201,7 @@ def read_map(path: Path) -> dict:
   except (UnicodeDecodeError, json.JSONDecodeError):
     good = False
   if not good:
-    raise ValueError(
+    raise errors.UsageError(
       f'{path} must be one JSON object of "sub-folder": "class" or a list '
       'of classes'
     )

@@ -138,7 +138,7 @@ class Search:
   def chosen(self, seen: 'Seen', dims) -> Method:
     """The best schedule on the tuning queries within the budget."""
     if not len(seen.tuning):
-      raise ValueError('one query cannot both choose and be reported')
+      raise errors.UsageError('one query cannot both choose and be reported')
     plans = schedules.candidates(dims, self.k, len(seen.ready))
     whole = len(seen.ready) * seen.ready.width / 1e6
     choice = shortlist.choose_schedule(
