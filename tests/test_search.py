@@ -284,3 +284,12 @@ def test_reported_queries_are_not_those_that_choose():
   for name in one:
     if 'funnel_auto' not in name:
       assert one[name] == two[name]
+
+
+def test_without_faiss_its_indexes_are_left_out(monkeypatch):
+  import sys
+
+  monkeypatch.setitem(sys.modules, 'faiss', None)
+  rows, details = Search(k=5).run(material())
+  assert not {'flat', 'hnsw', 'ivf'} & {r['variant'] for r in rows}
+  assert 'not installed: pip install' in details['left_out']['faiss']

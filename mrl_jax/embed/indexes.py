@@ -147,6 +147,15 @@ def without_missing(database, queries, rows, k: int) -> tuple:
   return scores, found
 
 
+def available() -> bool:
+  """Whether faiss, an optional package, is installed."""
+  try:
+    load()
+  except ValueError:
+    return False
+  return True
+
+
 def load():
   """The faiss module."""
   try:

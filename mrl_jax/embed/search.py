@@ -126,8 +126,7 @@ def program(mesh: Mesh, dims, k: int, chunk: int, approximate: bool):
 
       def step(best, given):
         place, new, lengths = given
-        block = jax.lax.dynamic_slice_in_dim(own, place, chunk)
-        products = prefix_products(block, columns, dims)
+        products = prefix_products(own, place, chunk, columns, dims)
         find = approximately if approximate else exactly
         scores, rows = zip(
           *(
@@ -191,12 +190,15 @@ class Scale(NamedTuple):
     return jnp.where(new, scaled, -jnp.inf)
 
 
-def prefix_products(rows, columns, dims) -> list:
-  """nested.prefix_products [r q], in full precision, not stacked."""
-  rows = rows.astype(jnp.float32)
+def prefix_products(own, place, chunk, columns, dims) -> list:
+  """nested.prefix_products of some rows [r q], in full precision."""
   products = []
   for part in nested.blocks(dims):
-    one = jnp.matmul(rows[:, part], columns[part], precision='highest')
+    # Cut out of all rows at once: a cut of a cut would be copied twice.
+    width = part.stop - part.start
+    rows = jax.lax.dynamic_slice(own, (place, part.start), (chunk, width))
+    rows = rows.astype(jnp.float32)
+    one = jnp.matmul(rows, columns[part], precision='highest')
     products.append(products[-1] + one if products else one)
   return products
 

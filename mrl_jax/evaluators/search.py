@@ -113,6 +113,9 @@ class Search:
       yield chosen
     if not self.faiss or not dims:
       return
+    if not indexes.available():
+      left_out['faiss'] = "not installed: pip install -e '.[retrieval]'"
+      return
     dim = min(dims, key=lambda m: abs(m - width / INDEX_SHARE))
     for kind in indexes.KINDS:
       if kind == 'hnsw' and count > HNSW_ROWS:
