@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -54,9 +55,12 @@ def whole(tmp_path_factory):
   variant = '--config=configs/vit_mrl.py:smoke'
   assert train.main([variant, f'--workdir={folder}']) == 0
   words = [
-    '--config.eval.only=()',
+    '--config.eval.only=',
     '--config.eval.robustness.images=64',
+    '--config.eval.robustness.corruptions=contrast,jpeg',
     '--config.eval.robustness.severities=1,5',
+    '--config.eval.baselines.seeds=1',
+    '--config.eval.few_shot.draws=3',
   ]
   assert entry.main([f'--workdir={folder}', *words]) == 0
   return folder
@@ -88,6 +92,47 @@ def test_evaluators_agree_with_each_other(whole):
   firsts = [rows['agreement', 'first_right', None, None, m] for m in (8, 16)]
   right = rows['linear', 'top1', None, None, 8]['value']
   assert firsts[0]['value'] == pytest.approx(right)
+
+
+def test_a_part_evaluated_again_leaves_the_rest(whole, run_cli, tmp_path):
+  copy = tmp_path / 'copy'
+  shutil.copytree(whole, copy)
+  before = rows_of(copy / 'eval' / '6')
+  details = results.details(copy / 'eval' / '6')
+  code, _, err = run_cli(
+    'eval',
+    f'--workdir={copy}',
+    '--config.eval.only=knn,agreement',
+    '--config.eval.knn.neighbours=3',
+  )
+  assert code == 0, err
+  after = rows_of(copy / 'eval' / '6')
+  assert ('knn', 'weighted', 3, None, 8) in after
+  assert ('knn', 'weighted', 20, None, 8) not in after
+  for name, row in before.items():
+    if name[0] != 'knn':
+      assert after[name] == row
+  assert results.details(copy / 'eval' / '6') == details
+
+
+def test_an_export_gives_the_numbers_of_the_run(whole, run_cli, tmp_path):
+  code, _, err = run_cli('eval', f'--workdir={whole}', f'--export={tmp_path}')
+  assert code == 0, err
+  stored = np.load(tmp_path / 'validation.npy', mmap_mode='r')
+  assert stored.shape == (360, 32)
+  code, _, err = run_cli(
+    'eval',
+    f'--embeddings={tmp_path}:train',
+    f'--queries={tmp_path}:validation',
+    f'--output={tmp_path / "report"}',
+    '--dims=8,16,32',
+    '--config.eval.dims=12',
+    '--config.eval.only=knn,retrieval',
+  )
+  assert code == 0, err
+  ours = rows_of(whole / 'eval' / '6')
+  for name, row in rows_of(tmp_path / 'report' / 'eval' / '0').items():
+    assert row['value'] == ours[name]['value']
 
 
 def test_runs_side_by_side(whole, run_cli, tmp_path):

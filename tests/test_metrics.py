@@ -74,3 +74,25 @@ def test_progress_lines(capsys):
 
 def test_durations():
   assert [duration(s) for s in (9, 65, 7600)] == ['9s', '1m05s', '2h06m']
+
+
+def test_names_tell_depth_variant_and_dimension():
+  row = metrics.mean_row('search', 'recall', 8, [1, 0.5], k=10, variant='ar')
+  assert metrics.flat_name(row) == 'search/recall@10.ar/d8'
+  assert row['value'] == 0.75 and row['n'] == 2
+  assert metrics.row('a', 'b', 8.0, 0, (0, 1), 1)['dim'] == 8
+  assert metrics.row('a', 'b', 8.126, 0, (0, 1), 1)['dim'] == 8.13
+
+
+def test_intervals_by_hand():
+  """Agresti-Coull of 3 in 10; Bonett and Price's symmetry."""
+  z = 1.959964
+  p = (3 + z * z / 2) / (10 + z * z)
+  half = z * (p * (1 - p) / (10 + z * z)) ** 0.5
+  low, high = metrics.mean_interval(np.array([1] * 3 + [0] * 7))
+  assert (low, high) == pytest.approx((p - half, p + half))
+  assert metrics.mean_interval(np.ones(50))[0] < 1  # never of width 0
+  assert metrics.mean_interval(np.array([])) == (0, 1)
+  low, high = metrics.paired_ratio_interval(90, 5, 5)
+  assert low < 1 < high and low * high == pytest.approx(1)
+  assert metrics.paired_ratio_interval(0, 0, 0) == (0, np.inf)
