@@ -28,6 +28,10 @@ MORE = {
 }
 
 
+# Parts of a config that do not change what is learned.
+ASIDE = ('eval', 'mesh', 'checkpoint')
+
+
 def write(
   workdirs: Sequence[str | Path],
   out_folder: str | Path,
@@ -88,7 +92,7 @@ def grouped(runs: Iterable[results.Evaluation]) -> list[results.Evaluation]:
   """Runs of one config but for its seed as one run each."""
   groups: dict[str, list] = {}
   for run in runs:
-    rest = {key: value for key, value in run.config.items() if key != 'seed'}
+    rest = {k: v for k, v in learned(run.config).items() if k != 'seed'}
     same = json.dumps(rest, sort_keys=True) if rest else run.name
     groups.setdefault(same, []).append(run)
   return [averaged(group) for group in groups.values()]
@@ -200,8 +204,8 @@ def table(label: str, found: Mapping[str, Sequence[Mapping]]) -> blocks.Table:
 def differences(
   runs: Sequence[results.Evaluation],
 ) -> blocks.Table | blocks.Text:
-  """Keys of the configs that are not the same in all runs."""
-  flat = [flattened(run.config) for run in runs]
+  """Keys that are not the same in all runs, but for those of ASIDE."""
+  flat = [flattened(learned(run.config)) for run in runs]
   keys = dict.fromkeys(key for config in flat for key in config)
   lines = [
     [key, *(shown(config, key) for config in flat)]
@@ -211,6 +215,11 @@ def differences(
   if not lines:
     return blocks.Text('The configs are the same.')
   return blocks.Table(['key', *(run.name for run in runs)], lines)
+
+
+def learned(config: Mapping) -> dict:
+  """The parts of a config that say what was learned."""
+  return {k: v for k, v in config.items() if k not in ASIDE}
 
 
 def shown(config: Mapping, key: str) -> str:
