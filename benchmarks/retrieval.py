@@ -51,8 +51,11 @@ class Mixture:
     return noise + self.centres[rng.integers(0, len(self.centres), rows)]
 
 
-def methods(ready, width: int, dim: int) -> dict:
-  """{name: (f(queries) -> rows, MFLOPs per query or None)}; Flat is first."""
+def methods(ready, width: int, dim: int, graph: bool) -> dict:
+  """{name: (f(queries) -> rows, MFLOPs per query or None)}; Flat is first.
+
+  `graph`: also HNSW at full width, which takes minutes to build.
+  """
   rows, mesh = len(ready), sharding.make_mesh()
   unit = ready.prefix(width)
   plans = {
@@ -60,7 +63,6 @@ def methods(ready, width: int, dim: int) -> dict:
     f'funnel from {dim // 2}': schedules.funnel(dim // 2, width, K),
   }
   flat = indexes.build(ready, width, 'flat')
-  graph = indexes.build(ready, width, 'hnsw', one_thread=False)
   found = {
     f'faiss Flat {width}': lambda q: flat.search(q, K)[1],
     f'exact {width}, on device': lambda q: np.asarray(
@@ -71,7 +73,9 @@ def methods(ready, width: int, dim: int) -> dict:
     for m in {plan.dim, *plan.dims}:
       ready.prefix(m)
     found[name] = functools.partial(by_plan, ready, plan)
-  found[f'faiss HNSW {width}'] = lambda q: graph.search(q, K)[1]
+  if graph:
+    whole = indexes.build(ready, width, 'hnsw', one_thread=False)
+    found[f'faiss HNSW {width}'] = lambda q: whole.search(q, K)[1]
   for kind, options in (
     ('hnsw', {'one_thread': False, 'search_effort': 100}),
     ('ivf', {'probes': 32}),
@@ -91,14 +95,14 @@ def by_index(ready, index, queries):
   return indexes.search(index, ready, queries, 100, K)[1]
 
 
-def against_flat(shape, rounds: int) -> dict:
+def against_flat(shape, rounds: int, graph: bool) -> dict:
   """{method: recall, MFLOPs, and times of a batch and of single queries}."""
   rows, width, count, dim, _ = shape
   mixture = Mixture(width)
   ready = shortlist.Database(mixture.draw(rows, 1))
   queries = mixture.draw(count, 2)
   exact = shortlist.search(ready, queries, schedules.Schedule(width), K)
-  ways = methods(ready, width, dim)
+  ways = methods(ready, width, dim, graph)
   found = {}
   for name, (run, cost) in ways.items():
     recall = shortlist.recall(ready, queries, run(queries), exact)
@@ -195,6 +199,9 @@ def main() -> None:
   parser.add_argument(
     '--busy', action='store_true', help='count rounds that others disturbed'
   )
+  parser.add_argument(
+    '--no_graph', action='store_true', help='no HNSW at full width'
+  )
   parser.add_argument('--json', help='write all numbers here')
   options = parser.parse_args()
   if options.busy or options.quick:
@@ -212,7 +219,7 @@ def main() -> None:
     shape = QUICK if options.quick else FULL
     rounds = 4 if options.quick else options.rounds
     print(f'{shape[0]} x {shape[1]}, {shape[2]} queries, over faiss Flat\n')
-    results['methods'] = against_flat(shape, rounds)
+    results['methods'] = against_flat(shape, rounds, not options.no_graph)
     show(results['methods'])
     found = all_prefixes(shape[4], rounds, options.quick)
     results['all_prefixes'] = found

@@ -48,8 +48,9 @@ def sorted_rows(queries, database, m, k):
   return np.argsort(-products, axis=1, kind='stable')[:, :k]
 
 
-@pytest.mark.parametrize('devices', [1, 8])
-@pytest.mark.parametrize(('rows', 'k'), [(1003, 1), (1003, 7), (430, 60)])
+@pytest.mark.parametrize(
+  ('devices', 'rows', 'k'), [(1, 1003, 1), (1, 430, 60), (8, 1003, 7)]
+)
 def test_ties_keep_the_smaller_row_everywhere(small, devices, rows, k):
   queries, database = whole_numbers(rows)
   mesh = sharding.make_mesh(devices=jax.devices()[:devices])
@@ -63,7 +64,7 @@ def test_ties_keep_the_smaller_row_everywhere(small, devices, rows, k):
     np.testing.assert_allclose(scores[g], products / m, atol=1e-6)
 
 
-@pytest.mark.parametrize('kind', ['float16', 'float64', 'mapped'])
+@pytest.mark.parametrize('kind', ['float16', 'mapped'])
 def test_any_float_type_in_memory_or_mapped(small, one, tmp_path, kind):
   queries, database = whole_numbers(500)
   if kind == 'mapped':

@@ -14,7 +14,7 @@ from mrl_jax.shapes import Array, Bool, Float, Int
 
 ROWS_AT_ONCE = 65_536  # a slab: read of the database at once
 QUERIES_AT_ONCE = 256
-SCORES_AT_ONCE = 1 << 24  # g * r * q of them are alive on one device
+SCORES_AT_ONCE = 1 << 25  # g * r * q of them are alive on one device
 GROUP = 8
 EPSILON = 1e-12  # under the root, as in nested.prefix_norms
 RECALL_TARGET = 0.99  # of approximate=True
