@@ -185,6 +185,9 @@ def test_recall_counts_ties_with_the_last_as_found():
     [exact[1][:, :5], exact_of(-queries, database, 5)[1]], 1
   )
   assert (shortlist.recall(ready, queries, half, exact) == 0.5).all()
+  last = exact_of(database[:1], database, len(database))  # row 700 is found
+  none = np.full((1, len(database)), -1)
+  assert shortlist.recall(ready, database[:1], none, last) == [0]
 
 
 def test_the_best_schedule_within_a_budget_is_chosen():
