@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
     run = build.run(config, options.workdir or f'runs/{name}')
+    build.check_best(run)
     configs.claim_workdir(run.workdir, config)
     return loop.train(run)
   except errors.EXPECTED as error:

@@ -78,13 +78,13 @@ def run(root: Path, seeds, methods, words: list[str], jobs: int) -> int:
     (method, seed)
     for seed in seeds
     for method in methods
-    if 'retrieval' not in evaluated(workdir(root, method, seed))
+    if 'knn' not in evaluated(workdir(root, method, seed))
   ]
   count = len(seeds) * len(methods)
   print(f'{count - len(todo)} of {count} runs are there', flush=True)
   with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
     codes = pool.map(lambda each: train(root, *each, words, jobs), todo)
-    return max(codes, default=0)
+    return int(any(list(codes)))
 
 
 def evaluated(folder: Path) -> set[str]:
@@ -103,10 +103,10 @@ class Results:
           self.rows[method, seed] = found
     self.seeds = seeds
 
-  def values(self, method, name, dim, key='value') -> list[float]:
+  def values(self, method, name, dim, key='value', seeds=None) -> list[float]:
     """One number per seed that has it: `evaluator/metric[@k][.variant]`."""
     found = []
-    for seed in self.seeds:
+    for seed in seeds or self.seeds:
       for row in self.rows.get((method, seed), []):
         at = f'@{row["k"]}' if 'k' in row else ''
         variant = f'.{row["variant"]}' if 'variant' in row else ''
@@ -147,10 +147,13 @@ def differences(results: Results, dims, name: str) -> str:
   for method in ('mrl', 'mrl_e'):
     line = [f'{method.upper().replace("_", "-")} - FF']
     for m in dims:
-      ours = results.values(method, name, m)
-      theirs = results.values(f'ff={m}', name, m)
-      pairs = [a - b for a, b in zip(ours, theirs)]
-      line.append(spread(pairs if len(ours) == len(theirs) else []))
+      pairs = [
+        ours[0] - theirs[0]
+        for seed in results.seeds
+        if (ours := results.values(method, name, m, seeds=[seed]))
+        and (theirs := results.values(f'ff={m}', name, m, seeds=[seed]))
+      ]
+      line.append(spread(pairs))
     lines.append(line)
   return table(['points', *map(str, dims)], lines)
 

@@ -133,7 +133,6 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   data = make_feed(config, source, base.encoder, base.mesh)
   dims = evaluated_dims(config, checked.dims)
   evaluators = make_evaluators(config)
-  check_best(config, evaluators, dims)
   return Run(
     **vars(base),
     workdir=Path(workdir),
@@ -445,18 +444,19 @@ def make_evaluators(config: ConfigDict) -> dict:
   return evaluators
 
 
-def check_best(config: ConfigDict, evaluators: dict, dims) -> None:
-  """Raises UsageError if `checkpoint.best` is no result of this run."""
-  best = config.checkpoint.best
+def check_best(run: Run) -> None:
+  """Raises UsageError unless every evaluation gives `checkpoint.best`."""
+  best = run.config.checkpoint.best
   known = [
     f'{name}/{metric}/d{m}'
-    for name, evaluator in evaluators.items()
+    for name, evaluator in run.evaluators.items()
+    if name in run.config.eval.get('often', EVALUATION['often'])
     for metric in evaluator.metrics
-    for m in dims
+    for m in evaluated_dims(run.config, run.config.dims)
   ]
   if best and best not in known:
     raise UsageError(
-      f'checkpoint.best={best!r} is no result of this run; '
+      f'checkpoint.best={best!r} is no result of every evaluation; '
       f'{configs.nearest(best, known)}'
     )
 
@@ -473,7 +473,7 @@ class Frozen:
 def vector_config(dims: str | None) -> ConfigDict:
   """The config of an evaluation without a run; `dims` like '8,16,32'."""
   words = [word for word in (dims or '').split(',') if word]
-  if not all(word.strip().isdigit() for word in words):
+  if not all(word.strip().isdecimal() for word in words):
     raise UsageError(f'--dims={dims} must be whole numbers, like 8,16,32')
   return ConfigDict(
     dict(
@@ -492,14 +492,16 @@ def frozen(config: ConfigDict, options) -> Frozen:
     database, names = vectors.read(options.embeddings, options.labels)
   with blame('--queries'):
     if options.queries:
+      known = names
       queries, names = vectors.read(
-        options.queries, options.query_labels, names
+        options.queries, options.query_labels, known
       )
+      vectors.check_labels(database, queries, bool(known))
     else:
       database, queries = vectors.split(database, seed=config.seed)
   with blame('--dims'):
     width = database.embeddings.shape[1]
-    dims = config.dims or nested.halving(width)
+    dims = config.dims or nested.spaced(width)
     dims = nested.check_dims(dims, width, '--dims')
   with blame('--queries'):
     seen = evidence.of_vectors(

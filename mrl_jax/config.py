@@ -41,7 +41,7 @@ def blame(part: str):
     yield
   except UsageError:
     raise
-  except ValueError as error:
+  except (ValueError, TypeError) as error:
     text = str(error)
     named = text if text.startswith(part) else f'{part}: {text}'
     raise UsageError(named) from error

@@ -30,7 +30,7 @@ def of_state(
   rows, details = look(chosen, run.evidence(state.best_params, state.stats))
   rows = [{**row, 'step': step} for row in rows]
   values = {metrics.flat_name(row): row['value'] for row in rows}
-  if jax.process_index() == 0 and rows:
+  if jax.process_index() == 0 and (rows or details):
     folder = run.workdir / 'eval' / str(step)
     if kept:
       rows, details = beside(folder, rows, details)
@@ -55,8 +55,11 @@ def of_vectors(frozen) -> dict[str, float]:
   rows, details = look(frozen.evaluators, frozen.evidence)
   if not rows:
     raise errors.UsageError(
-      'nothing to evaluate: without --labels only search, precision and '
-      'others that need no classes can run; see --config.eval.only'
+      'nothing to evaluate: '
+      + '; '.join(
+        f'{name} needs {" and ".join(kind.needs)}'
+        for name, kind in frozen.evaluators.items()
+      )
     )
   folder = frozen.folder
   try:

@@ -83,6 +83,15 @@ def halving(width: int, smallest: int = 8) -> tuple[int, ...]:
   return tuple(reversed(dims))
 
 
+def spaced(width: int) -> tuple[int, ...]:
+  """`halving`, or, where that soon ends, powers of two from 8 to the width."""
+  dims = halving(width)
+  if dims[0] < 16 or width < 16:
+    return dims
+  powers = [2**i for i in range(3, width.bit_length()) if 2**i < width]
+  return (*powers, width)
+
+
 def dim_weights(
   weights: str | Sequence[float], dims: Sequence[int]
 ) -> tuple[float, ...]:

@@ -61,7 +61,7 @@ SMOKE = 'configs/vit_mrl.py:smoke'
     (['--config.eval.dims=40'], '40 is not in 1 to 32'),
     (['--config.train.epochs=2'], 'set exactly one above 0'),
     (['--config.train.log_every=0'], 'train.log_every=0 must be at least 1'),
-    (['--config.checkpoint.best=mrr/d8'], 'is no result of this run'),
+    (['--config.checkpoint.best=mrr/d8'], 'is no result of every evaluation'),
     (['--config.init_from=nowhere'], 'has no whole checkpoint'),
     (['--config.init_from=gs://bucket/run'], 'mount the bucket'),
     (['--config.train.batch_size=1,000'], 'must be a int'),

@@ -157,19 +157,25 @@ def test_cosines_are_cut_then_normalised():
       )
 
 
+def apart(one, two):
+  """Pairs that share neither queries nor rows."""
+  i, j = len(one), len(two)
+  return (np.arange(i),) * 2, (np.arange(i, i + j),) * 2
+
+
 @pytest.mark.parametrize('ties', [False, True])
 def test_separation_is_scikit_learns(ties):
   rng = np.random.default_rng(0)
   one, two = rng.normal(0.5, 1, 70), rng.normal(0, 1, 90)
   if ties:
     one, two = np.round(one), np.round(two)
-  value, (low, high) = cosine.separation(one, two)
+  value, (low, high) = cosine.separation(one, two, *apart(one, two))
   truth = np.repeat((1, 0), (70, 90))
   assert value == pytest.approx(
     roc_auc_score(truth, np.concatenate([one, two])), abs=1e-12
   )
   assert low < value < high
-  value, (low, high) = cosine.separation(two + 99, one)
+  value, (low, high) = cosine.separation(two + 99, one, *apart(two, one))
   assert value == high == 1 and 0.9 < low < 1
 
 
@@ -182,9 +188,36 @@ def test_the_interval_of_separation_covers(shift):
   covered = 0
   for _ in range(500):
     one, two = rng.normal(shift, 1, 300), rng.normal(0, 1, 40)
-    low, high = cosine.separation(one, two)[1]
+    low, high = cosine.separation(one, two, *apart(one, two))[1]
     covered += low <= truth <= high
-  assert 0.93 <= covered / 500 <= 0.995
+  assert 0.93 <= covered / 500 <= 0.999
+
+
+def test_intervals_cover_although_pairs_share_queries():
+  """Other queries, the same database: 2,000 pairs of only 60 queries."""
+  rng = np.random.default_rng(0)
+  centres = rng.normal(size=(4, 8))
+
+  def some(n):
+    labels = rng.integers(0, 4, n)
+    z = centres[labels] + 1.5 * rng.normal(size=(n, 8))
+    return Vectors(z.astype(np.float32), labels)
+
+  def material(queries):
+    splits = {'train': database, 'validation': queries}
+    return evidence.Evidence(
+      dims=(8,), trained=(8,), mesh=None, embed=splits.get
+    )
+
+  database = some(400)
+  every = cosine.Cosine(pairs=60000).run(material(some(6000)))[0]
+  truth = {row['metric']: row['value'] for row in every}
+  covered = dict.fromkeys(truth, 0)
+  for _ in range(150):
+    for row in cosine.Cosine(pairs=2000).run(material(some(60)))[0]:
+      inside = row['ci_low'] <= truth[row['metric']] <= row['ci_high']
+      covered[row['metric']] += inside
+  assert all(count / 150 >= 0.9 for count in covered.values()), covered
 
 
 def test_cosine_rows():
@@ -192,7 +225,7 @@ def test_cosine_rows():
   by = {(r['metric'], r['dim']): r for r in rows}
   assert len(by) == len(rows) == 9
   for m in DIMS:
-    gap = by['positive', m]['value'] - by['random', m]['value']
+    gap = by['positive', m]['value'] - by['negative', m]['value']
     assert gap > 0.05 and by['separation', m]['value'] > 0.52
   low, high = by['positive', 10]['ci_low'], by['positive', 10]['ci_high']
   assert low < by['positive', 10]['value'] < high

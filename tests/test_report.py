@@ -104,7 +104,7 @@ def all_rows():
       row('calibration', 'ece', dim, 0.02 + 0.01 * i),
       row('calibration', 'ece_adaptive', dim, 0.021 + 0.01 * i),
       row('cosine', 'positive', dim, 0.9 - 0.05 * i),
-      row('cosine', 'random', dim, -0.05 + 0.02 * i),
+      row('cosine', 'negative', dim, -0.05 + 0.02 * i),
       row('cosine', 'separation', dim, 0.9 + 0.01 * i),
       row('agreement', 'first_right', dim, (0.8, 0.06, 0.04, 0.02, 0.01)[i]),
     ]
@@ -257,7 +257,7 @@ def all_details():
           ]
           for i in range(len(DIMS))
         ]
-        for name, mean in (('positive', 42), ('random', 26))
+        for name, mean in (('positive', 42), ('negative', 26))
       },
     },
     'search': {
@@ -454,7 +454,7 @@ def test_missing_evaluators(tmp_path, kept):
 
 
 MALFORMED = {
-  'cosine': {'dims': [8], 'histograms': {'random': [[1], [2]]}},
+  'cosine': {'dims': [8], 'histograms': {'negative': [[1], [2]]}},
   'calibration': {'dims': [8], 'reliability': [[{'count': 1}]]},
   'classes': {'classes': [{'name': 'a'}]},
   'search': {'methods': 7},

@@ -95,8 +95,6 @@ def test_every_measure_equals_trec_eval(make):
       for name, value in expected.items():
         got = values[f'retrieval/{name}@{k}/d{m}']
         assert abs(got - value) < 1e-6, (name, k, m)
-    top1 = np.mean([found[f'P@{ks[0]}', q] >= 0 for q in range(count)])
-    assert top1 == 1  # every query was judged
   without = {row['without_relevant'] for row in rows}
   assert without == ({3} if make is adversarial else {0})
 

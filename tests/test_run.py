@@ -66,16 +66,21 @@ CONFIGS = {
   'vit_mrl.py:cifar100,smoke': ['--config.data.source.path={up}'],
   'vit_mrl.py:imagenet,smoke': [],
   'vit_mrl.py:imagenet,B/16,smoke': [],
+  'reproduce/fashion_mnist.py:mrl_e,seed=1,smoke': [
+    '--config.data.source.path={up}'
+  ],
+  'reproduce/fashion_mnist.py:ff=8,smoke': ['--config.data.source.path={up}'],
   'vit_folder.py:smoke': ['--config.data.source.path={up}/images'],
 }
 
 
 def test_every_config_is_smoked():
-  files = {path.name for path in (ROOT / 'configs').glob('*.py')}
+  folder = ROOT / 'configs'
+  files = {str(path.relative_to(folder)) for path in folder.rglob('*.py')}
   assert files == {name.partition(':')[0] for name in CONFIGS}
-  for path in (ROOT / 'configs').glob('*.py'):
-    top = path.read_text().split('"""')[1]
-    assert f'python train.py --config=configs/{path.name}' in top
+  for path in files:
+    top = (folder / path).read_text().split('"""')[1]
+    assert f'python train.py --config=configs/{path}' in top
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -212,7 +212,7 @@ def lines(file: str, key: str, usual) -> np.ndarray:
       f'{file}: the label of line {blank[0] + 1} is missing ({len(blank):,} '
       'such); give one per line'
     )
-  whole = all(row.lstrip('-').isdecimal() for row in rows)
+  whole = all(row.removeprefix('-').isdecimal() for row in rows)
   try:
     return np.array(rows, np.int64) if whole else np.array(rows, str)
   except OverflowError as error:

@@ -122,7 +122,9 @@ class Evidence:
   def has(self, *needs: str) -> bool:
     """True if all of 'labels', 'head', 'images' that are named are there."""
     there = {
-      'labels': lambda: self.queries.labels is not None,
+      'labels': lambda: (
+        self.queries.labels is not None and self.database.labels is not None
+      ),
       'head': lambda: self.logits is not None,
       'images': lambda: self.images is not None,
     }
@@ -139,7 +141,7 @@ def of_vectors(
 ) -> Evidence:
   """The evidence of embeddings that are not ours.
 
-  `dims` are the width, halved down to 8, unless given; `extra` are evaluated
+  `dims` are nested.spaced(width) unless given; `extra` are evaluated
   too, and marked as not trained. Without a mesh all devices are used.
 
   Raises:
@@ -151,7 +153,7 @@ def of_vectors(
       f'the queries are {queries.embeddings.shape[1]} wide, the embeddings '
       f'{width}; both must come from one model'
     )
-  dims = nested.check_dims(dims or nested.halving(width), width)
+  dims = nested.check_dims(dims or nested.spaced(width), width)
   return Evidence(
     dims=tuple(sorted({*dims, *extra})),
     trained=dims,

@@ -272,7 +272,7 @@ def round_up(size: int, multiple: int) -> int:
 def filled(array, start: int, rows: int, width: int) -> np.ndarray:
   """Rows from `start` of some columns, zeros where there are no more."""
   part = np.asarray(array[start : start + rows, :width])
-  if part.dtype == np.float64:
+  if part.dtype not in (np.float16, np.float32):
     part = part.astype(np.float32)
   if len(part) == rows:
     return part

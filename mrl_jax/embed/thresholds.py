@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import special
 
+from mrl_jax import errors
 from mrl_jax.shapes import Bool, Float, Int
 
 PRICES = np.geomspace(1e-3, 10, 24)  # of the full width, in accuracy
@@ -145,9 +146,10 @@ def joint(
   """
   low = [target for target in targets if target < dims[0]]
   if low:
-    raise ValueError(
-      f'targets={tuple(targets)}: {low[0]} is below {dims[0]}, the smallest '
-      f'trained dim; name targets from {dims[0]} to {dims[-1]}'
+    raise errors.UsageError(
+      f'eval.cascade.targets={tuple(targets)}: {low[0]} is below '
+      f'{dims[0]}, the smallest trained dim; name targets from there to '
+      f'{dims[-1]}'
     )
   if not targets:
     return {}

@@ -10,6 +10,8 @@ from mrl_jax.embed import columns
 from mrl_jax.shapes import Float, Int
 
 ROWS_AT_ONCE = 65_536  # looked through together
+# Squares of smaller or larger values leave float32, or its sums, in cosines.
+SMALL, LARGE = 1e-3, 1e15
 SHOWN = 5  # rows named in an error
 MOST_QUERIES = 1000
 
@@ -22,11 +24,13 @@ class Vectors:
     embeddings: in memory or mapped from a file; any float type.
     labels: class ids of any size, None if unknown.
     ids: a name or number per row, None for the row's own number.
+    worded: whether the labels were words in their file.
   """
 
   embeddings: Float[np.ndarray, 'n d']
   labels: Int[np.ndarray, 'n'] | None = None
   ids: np.ndarray | None = None
+  worded: bool = False
 
   def __len__(self) -> int:
     return len(self.embeddings)
@@ -54,11 +58,18 @@ def read(
   own = None
   if Path(split_path(path)[0]).is_dir():
     path, own, known = exported(path)
+    if names and known and names != known:
+      raise ValueError(
+        f'{path} has other classes than the embeddings searched; export both '
+        'from one dataset'
+      )
     names = names or known
   embeddings = checked(columns.matrix(*split_path(path)), path)
-  found = None
+  found, worded = None, False
   if labels:
-    found, names = class_ids(columns.column(*split_path(labels)), labels, names)
+    values = columns.column(*split_path(labels))
+    worded = values.dtype.kind in 'SU'
+    found, names = class_ids(values, labels, names)
   elif own:
     found, _ = class_ids(columns.column(own, 'label'), own, ())
   if found is not None and len(found) != len(embeddings):
@@ -69,7 +80,7 @@ def read(
       f'{labels or own} has {len(found):,} labels for the '
       f'{len(embeddings):,} rows of {path}; give one per row{hint}'
     )
-  return Vectors(embeddings, found), names
+  return Vectors(embeddings, found, worded=worded), names
 
 
 def ends(path, *kinds: str) -> bool:
@@ -122,23 +133,36 @@ def checked(x: np.ndarray, path) -> Float[np.ndarray, 'n d']:
   if 0 in x.shape:
     raise ValueError(f'{path} holds no rows: its shape is {list(x.shape)}')
   x = x if x.dtype.kind == 'f' else x.astype(np.float32)
-  bad, zero = [], []
+  bad, zero, odd = [], [], []
   for start in range(0, len(x), ROWS_AT_ONCE):
     part = np.asarray(x[start : start + ROWS_AT_ONCE])
     bad.append(start + np.flatnonzero(~np.isfinite(part).all(axis=1)))
     zero.append(start + np.flatnonzero(~part.any(axis=1)))
+    most = np.abs(part).max(axis=1).astype(np.float64)
+    odd.append(start + np.flatnonzero((most < SMALL) | (most > LARGE)))
   refuse(path, np.concatenate(bad), 'with NaN or infinity')
   refuse(path, np.concatenate(zero), 'of zeros only, which have no direction')
+  refuse(
+    path,
+    np.concatenate(odd),
+    f'whose largest value is not between {SMALL:g} and {LARGE:g}, too far for '
+    'float32',
+    'multiply all by one number',
+  )
   return x
 
 
-def refuse(path, rows: Int[np.ndarray, 'n'], what: str) -> None:
+def refuse(
+  path,
+  rows: Int[np.ndarray, 'n'],
+  what: str,
+  fix: str = 'remove them and their labels',
+) -> None:
   if len(rows):
     said = ', '.join(str(row) for row in rows[:SHOWN])
     more = ', ...' if len(rows) > SHOWN else ''
     raise ValueError(
-      f'{path} has {len(rows):,} rows {what} (rows {said}{more}); remove them '
-      'and their labels'
+      f'{path} has {len(rows):,} rows {what} (rows {said}{more}); {fix}'
     )
 
 
@@ -188,6 +212,21 @@ def refuse_labels(path, values, wrong: np.ndarray, why: str) -> None:
     raise ValueError(
       f'{path}: label {values[rows[0]].item()!r} of row {rows[0]} {why} '
       f'({len(rows):,} such); labels are whole numbers from 0, or words'
+    )
+
+
+def check_labels(database: Vectors, queries: Vectors, named: bool) -> None:
+  """Raises ValueError if one side has words for classes, the other numbers.
+
+  `named`: the database's numbers have names, as those of an export have.
+  """
+  if database.labels is None or queries.labels is None:
+    return
+  if database.worded != queries.worded and not (queries.worded and named):
+    kinds = ['words' if v.worded else 'numbers' for v in (queries, database)]
+    raise ValueError(
+      f'the queries have {kinds[0]} for classes and the embeddings searched '
+      f'{kinds[1]}; give both the same'
     )
 
 

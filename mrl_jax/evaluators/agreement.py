@@ -23,7 +23,7 @@ class Agreement:
     every = evidence.answers
     dims = tuple(m for m in evidence.dims if m in evidence.trained)
     answers = every.at(dims or evidence.dims)
-    width, n = evidence.dims[-1], len(every.labels)
+    width, n = answers.dims[-1], len(every.labels)
     right = answers.right
     first = first_right(right)
     smallest = np.append(answers.dims, width)[first]

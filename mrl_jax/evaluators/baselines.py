@@ -150,7 +150,12 @@ def fixed_feature(workdir: str) -> dict:
   if not (path / 'config.json').is_file():
     raise errors.UsageError(f'ff={workdir!r} is no run: it has no config.json')
   config = json.loads((path / 'config.json').read_text())
-  dim = config.get('head', {}).get('dim') or config['dims'][-1]
+  head = config.get('head', {}).get('name')
+  if head != 'ff' and len(config['dims']) > 1:
+    raise errors.UsageError(
+      f'ff={workdir!r} is no fixed-feature run: its head.name is {head!r}'
+    )
+  dim = config['head'].get('dim') or config['dims'][-1]
   steps = [
     int(file.parent.name)
     for file in path.glob('eval/*/results.jsonl')

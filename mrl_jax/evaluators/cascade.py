@@ -88,7 +88,7 @@ class Cascade:
         tally.add(policy, reported, left, self.grid[found])
     points = [tally.point(policy) for policy in tally.policies]
     fixed = [tally.fixed(g) for g in range(len(dims))]
-    rows = [row(evidence.dims[-1], point, self.splits) for point in points]
+    rows = [row(dims[-1], point, self.splits) for point in points]
     deployed = self.policies(dims, levels, right)
     texts = self.texts(dims, points, fixed[-1], len(tuned))
     details = {

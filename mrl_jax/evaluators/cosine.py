@@ -8,23 +8,24 @@ from mrl_jax import metrics
 from mrl_jax.shapes import Float, Int
 
 BINS = 50
+Z = 1.959964
 
 
 class Cosine:
   """Cosines of query and database pairs, and how well they separate classes.
 
-  Rows: 'positive' and 'random', the mean cosine of pairs of one class and of
+  Rows: 'positive' and 'negative', the mean cosine of pairs of one class and of
   two; 'separation', the probability that the first exceeds the second (area
-  under the ROC curve, ties count half). Intervals are about the draw of the
-  pairs out of all queries and rows. Where there is no pair of a kind, its
-  rows are left out.
+  under the ROC curve, ties count half). Pairs share queries and rows, so
+  intervals sum each one's influence first: they are about other queries and
+  rows. Where there is no pair of a kind, its rows are left out.
 
   Args:
     pairs: of each kind, drawn with replacement; only their rows are read.
   """
 
   needs = ('labels',)
-  metrics = ('positive', 'random', 'separation')
+  metrics = ('positive', 'negative', 'separation')
 
   def __init__(self, pairs: int = 20000, seed: int = 0):
     if pairs < 2:
@@ -34,21 +35,24 @@ class Cosine:
   def run(self, evidence) -> tuple[list[dict], dict]:
     queries, database = evidence.queries, evidence.database
     random = np.random.default_rng(self.seed)
+    drawn = draw_pairs(random, queries.labels, database.labels, self.pairs)
+    drawn = {name: pairs for name, pairs in drawn.items() if len(pairs[0])}
     kinds = {
-      name: prefix_cosines(queries, database, chosen, evidence.dims)
-      for name, chosen in draw_pairs(
-        random, queries.labels, database.labels, self.pairs
-      ).items()
-      if len(chosen[0])
+      name: prefix_cosines(queries, database, pairs, evidence.dims)
+      for name, pairs in drawn.items()
     }
     rows = [
-      metrics.row('cosine', name, m, *normal_mean(values), len(values))
+      metrics.row(
+        'cosine', name, m, *clustered_mean(values, drawn[name]), len(values)
+      )
       for name, found in kinds.items()
       for m, values in zip(evidence.dims, found)
     ]
     if len(kinds) == 2:
       for g, m in enumerate(evidence.dims):
-        value, interval = separation(kinds['positive'][g], kinds['random'][g])
+        value, interval = separation(
+          *(kinds[name][g] for name in drawn), *drawn.values()
+        )
         rows.append(
           metrics.row('cosine', 'separation', m, value, interval, self.pairs)
         )
@@ -83,7 +87,7 @@ def draw_pairs(
   first = np.searchsorted(ranked, asked, side='left')
   same = np.searchsorted(ranked, asked, side='right') - first
   pairs = {}
-  for kind, choices in (('positive', same), ('random', len(labels) - same)):
+  for kind, choices in (('positive', same), ('negative', len(labels) - same)):
     able = np.flatnonzero(choices > 0)
     if not len(able):
       pairs[kind] = (able, able)
@@ -116,30 +120,55 @@ def prefix_cosines(queries, database, pairs, dims) -> Float[np.ndarray, 'g p']:
   return np.concatenate(found, axis=1)
 
 
-def normal_mean(values: Float[np.ndarray, 'p']) -> tuple[float, tuple]:
-  """(mean, its 95% interval by normal approximation)."""
+def deviation(parts) -> float:
+  """Standard error of a sum of influences [(influence [p], pairs), ...].
+
+  Influences of one query are summed before they are squared, so are those of
+  one row, and what both count is taken off once: two-way clustering (Cameron,
+  Gelbach and Miller, 2011).
+  """
+  total = -sum(np.sum(influence**2) for influence, _ in parts)
+  for side in (0, 1):
+    ids = np.concatenate([pairs[side] for _, pairs in parts])
+    values = np.concatenate([influence for influence, _ in parts])
+    total += np.sum(np.bincount(ids, values) ** 2)
+  return math.sqrt(max(total, 0.0))
+
+
+def clustered_mean(values: Float[np.ndarray, 'p'], pairs) -> tuple:
+  """(mean, its 95% interval) of a value per pair."""
   mean = float(np.mean(values))
-  half = 1.959964 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+  half = Z * deviation([((values - mean) / len(values), pairs)])
   return mean, (mean - half, mean + half)
 
 
 def separation(
-  positive: Float[np.ndarray, 'i'], random: Float[np.ndarray, 'j']
+  positive: Float[np.ndarray, 'i'],
+  negative: Float[np.ndarray, 'j'],
+  positive_pairs,
+  negative_pairs,
 ) -> tuple[float, tuple[float, float]]:
   """(area under the ROC curve, 95% interval).
 
   Each value's placement is the share of the other kind on its right side
-  (DeLong, DeLong and Clarke-Pearson, 1988); the intervals of the two mean
-  placements are squared and added, so that it never has width 0.
+  (DeLong, DeLong and Clarke-Pearson, 1988). The interval is no narrower than
+  that of pairs that share nothing, whose squared halves are added, so it
+  never has width 0.
   """
   from scipy import stats
 
-  ranks = stats.rankdata(np.concatenate([positive, random]))
-  i, j = len(positive), len(random)
+  ranks = stats.rankdata(np.concatenate([positive, negative]))
+  i, j = len(positive), len(negative)
   above = (ranks[:i] - stats.rankdata(positive)) / j
-  below = 1 - (ranks[i:] - stats.rankdata(random)) / i
+  below = 1 - (ranks[i:] - stats.rankdata(negative)) / i
   area = float(above.mean())
+  half = Z * deviation(
+    [
+      ((above - area) / i, positive_pairs),
+      ((below - area) / j, negative_pairs),
+    ]
+  )
   ends = [metrics.mean_interval(part) for part in (above, below)]
-  low = math.hypot(*(area - end[0] for end in ends))
-  high = math.hypot(*(end[1] - area for end in ends))
+  low = max(half, math.hypot(*(area - end[0] for end in ends)))
+  high = max(half, math.hypot(*(end[1] - area for end in ends)))
   return area, (max(0.0, area - low), min(1.0, area + high))

@@ -65,5 +65,5 @@ def weighted_vote(
   weights = np.exp((scores - scores[:, :1]) / temperature)
   same = labels[:, :, None] == labels[:, None, :]
   votes = np.sum(same * weights[:, None, :].astype(np.float64), axis=-1)
-  winners = np.where(votes == votes.max(axis=1, keepdims=True), labels, np.inf)
-  return winners.min(axis=1).astype(labels.dtype)
+  most = votes == votes.max(axis=1, keepdims=True)
+  return np.where(most, labels, np.iinfo(labels.dtype).max).min(axis=1)

@@ -26,7 +26,9 @@ class Retrieval:
 
   def __init__(self, k: tuple[int, ...] = ()):
     k = tuple(k)
-    if list(k) != sorted(set(k)) or any(depth < 1 for depth in k):
+    if list(k) != sorted(set(k)) or any(
+      not isinstance(depth, int) or depth < 1 for depth in k
+    ):
       raise ValueError(f'k={k} must be whole numbers above 0 that increase')
     self.k = k
 

@@ -12,6 +12,7 @@ from mrl_jax.embed import indexes, schedules, search, shortlist
 from mrl_jax.shapes import Float
 
 FUNNELS = (8, 16, 32)  # first shortlists of the paper's funnels
+USUAL = 10  # neighbours
 INDEX_SHARE = 8  # faiss holds the dim nearest to an eighth of the width
 HNSW_ROWS = 300_000  # a graph of more takes minutes to build
 SINGLES = 20  # queries timed one by one
@@ -44,7 +45,7 @@ class Search:
 
   Args:
     shortlist: rows reranked, no more than there are.
-    k: neighbours looked for.
+    k: neighbours looked for, 0 for 10, or all rows if there are fewer.
     dims: of shortlists, () for all but the width.
     queries: looked at, drawn with a fixed seed.
     faiss: also its indexes.
@@ -56,23 +57,26 @@ class Search:
   def __init__(
     self,
     shortlist: int = 200,
-    k: int = 10,
+    k: int = 0,
     dims: tuple[int, ...] = (),
     queries: int = 1000,
     faiss: bool = True,
     budget: float = 0.25,
   ):
-    if not 0 < k <= shortlist:
+    if not 0 <= k <= shortlist:
       raise ValueError(f'k={k} must be from 1 to shortlist={shortlist}')
+    self.wanted, self.k = k, k or min(USUAL, shortlist)
     if queries < 1 or not 0 < budget <= 1:
       raise ValueError(
         f'queries={queries} must be at least 1 and budget={budget} in (0, 1]'
       )
-    self.shortlist, self.k, self.dims = shortlist, k, tuple(dims)
+    self.shortlist, self.dims = shortlist, tuple(dims)
     self.queries, self.faiss, self.budget = queries, faiss, budget
-    self.metrics = (f'recall@{k}.prefix',)
+    self.metrics = (f'recall@{self.k}.prefix',)
 
   def run(self, evidence) -> tuple[list[dict], dict]:
+    if not self.wanted:
+      self.k = min(USUAL, self.shortlist, len(evidence.database))
     dims = self.check(evidence)
     seen = gather(evidence, self.queries, self.k)
     left_out, rows, table = {}, [], []

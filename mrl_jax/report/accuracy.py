@@ -87,7 +87,11 @@ def kept(seen):
 
 def baselines(seen):
   """The prefix beside other ways to the same size of the same embedding."""
-  for metric, word in (('knn_top1', '1-NN'), ('probe_top1', 'linear probe')):
+  for metric, word in (
+    ('knn_top1', '1-NN'),
+    ('probe_top1', 'linear probe'),
+    ('linear_top1', 'linear head'),
+  ):
     lines = []
     for points in seen.of('baselines', metric).values():
       variant = points[0].get('variant', '')
@@ -95,7 +99,7 @@ def baselines(seen):
       style = '-' if variant in ('prefix', 'ff') else '--'
       lines.append(curves.line(label, points, colour, style=style))
     if lines and published.comparable(seen.config):
-      beside = {'knn_top1': 'knn/top1', 'probe_top1': 'linear/top1'}[metric]
+      beside = 'knn/top1' if metric == 'knn_top1' else 'linear/top1'
       lines += curves.references(beside, curves.BASELINES)
     if lines:
       yield charts.draw(

@@ -47,6 +47,6 @@ def smallest(rows) -> str:
       f'{results.label(name)} {blocks.percent(first["value"], 1)}% '
       f'({blocks.percent(first["ci_low"], 1)} to '
       f'{blocks.percent(first["ci_high"], 1)}) against '
-      f'{blocks.percent(full["value"], 1)}% with all.'
+      f'{blocks.percent(full["value"], 1)}% with all (chosen on these queries).'
     )
   return ''

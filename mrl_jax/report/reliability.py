@@ -153,12 +153,12 @@ def at_dims(points, dims) -> list[str]:
 
 
 def cosines(seen):
-  """Similarity of images of one class and of random pairs."""
+  """Similarity of images of one class and of two."""
   lines = [
     curves.line(label, seen.curve(f'cosine/{name}'), colour, scale=1)
     for name, label, colour in (
       ('positive', 'same class', 2),
-      ('random', 'random pairs', 1),
+      ('negative', 'two classes', 1),
       ('separation', 'AUC', 0),
     )
     if seen.curve(f'cosine/{name}')
@@ -168,7 +168,7 @@ def cosines(seen):
       'Cosine similarity of pairs',
       charts.Axes(DIMENSIONS, 'mean cosine; AUC', dims=curves.dims(*lines)),
       lines,
-      'AUC: how often a pair of one class is more similar than a random pair.',
+      'AUC: how often a pair of one class is more similar than one of two.',
     )
 
 
@@ -179,7 +179,7 @@ def spans(seen):
   lines = []
   for name, label, colour in (
     ('positive', 'same class', 2),
-    ('random', 'random pairs', 1),
+    ('negative', 'two classes', 1),
   ):
     found = details.get('histograms', {}).get(name) or []
     for g, style in {0: '--', len(found) - 1: '-'}.items() if found else ():
