@@ -429,6 +429,12 @@ def make_evaluators(config: ConfigDict) -> dict:
   for name, value in config.eval.items():
     if isinstance(value, ConfigDict):
       configs.look_up(EVALUATORS, name, 'eval')
+  known = [*GROUPS['eval'], *EVALUATION, *EVALUATORS]
+  for key in config.eval:
+    if key not in known and key != 'final':  # a key of older runs
+      raise UsageError(
+        f'config.eval.{key} is unknown; {configs.nearest(key, known)}'
+      )
   for key in EVALUATION:
     for name in config.eval.get(key, ()):
       configs.look_up(EVALUATORS, name, f'eval.{key}')

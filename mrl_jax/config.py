@@ -216,6 +216,13 @@ def convert(text: str, old, key: str):
   return tuple(value) if isinstance(value, list) else value
 
 
+class OneLine(argparse.ArgumentParser):
+  """A parser whose complaints are one line, as all of ours are."""
+
+  def error(self, message: str):
+    self.exit(2, f'error: {message} (see --help)\n')
+
+
 def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
   """(options, override words) of `train`, `eval` or `plan`, --help included.
 
@@ -246,7 +253,7 @@ A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
 Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
 """,
   }[entry]
-  parser = argparse.ArgumentParser(
+  parser = OneLine(
     prog='python -m mrl_jax.plan' if entry == 'plan' else f'python {entry}.py',
     description={
       'train': 'Train an encoder whose every prefix is an embedding.',

@@ -1,6 +1,7 @@
 """The benchmarks run and compare equal numbers; their speed is not tested."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -62,3 +63,36 @@ def test_whole_steps_are_compared(benchmark, monkeypatch, capsys):
   # FLOPs, memory and exchanged bytes, each over FF's.
   ratios = [float(cell.split()[0]) for cell in rows[1].split('|')[2:5]]
   assert ratios[0] == 1 and all(0.9 < ratio < 1.5 for ratio in ratios)
+
+
+def test_tables_of_the_reproduction(benchmark, tmp_path, capsys):
+  """By hand: three seeds, of which one fixed-feature run is missing."""
+  module = benchmark('reproduce')
+
+  def run(method, seed, value):
+    folder = module.workdir(tmp_path, method, seed) / 'eval' / '9'
+    folder.mkdir(parents=True)
+    row = {'evaluator': 'linear', 'metric': 'top1', 'dim': 4, 'value': value}
+    (folder / 'results.jsonl').write_text(json.dumps(row) + '\n')
+
+  for seed, value in enumerate((0.8, 0.81, 0.85)):
+    run('mrl', seed, value)
+  run('ff=4', 1, 0.80)
+  run('ff=4', 2, 0.83)
+  assert module.main(['table', f'--root={tmp_path}']) == 0
+  lines = capsys.readouterr().out.splitlines()
+  mean = next(line for line in lines if line.startswith('| MRL |'))
+  assert '82.00 ± 6.57' in mean  # 4.303 * 2.646 / sqrt(3)
+  gap = next(line for line in lines if line.startswith('| MRL - FF'))
+  assert '1.50 (n=2)' in gap  # seeds 1 and 2: 1 and 2 points
+  with pytest.raises(SystemExit):
+    module.main(['run', '--methods', 'ff=5'])
+
+
+def test_a_run_that_fails_fails_the_reproduction(
+  benchmark, tmp_path, monkeypatch
+):
+  module = benchmark('reproduce')
+  codes = iter((0, -9))
+  monkeypatch.setattr(module, 'train', lambda *rest: next(codes))
+  assert module.run(tmp_path, (0,), ('mrl', 'mrl_e'), [], 1) == 1
