@@ -96,3 +96,12 @@ def test_a_run_that_fails_fails_the_reproduction(
   codes = iter((0, -9))
   monkeypatch.setattr(module, 'train', lambda *rest: next(codes))
   assert module.run(tmp_path, (0,), ('mrl', 'mrl_e'), [], 1) == 1
+
+
+@pytest.mark.parametrize('words', ['--quick', '--quick --million'])
+def test_ways_to_search_are_compared(benchmark, monkeypatch, capsys, words):
+  module = benchmark('retrieval')
+  monkeypatch.setattr(sys, 'argv', ['retrieval.py', *words.split(), '--busy'])
+  module.main()
+  printed = capsys.readouterr().out
+  assert 'GiB' in printed if '--million' in words else 'faiss Flat' in printed

@@ -273,8 +273,10 @@ def choose_schedule(
       chosen = Choice(schedule, share, cost, seconds)
   if chosen is None:
     cheapest = min(costs)[0] if costs else np.nan
+    timed = np.isfinite(budget_seconds)
+    more = f' and {1000 * budget_seconds:.4g} ms' if timed else ''
     raise ValueError(
-      f'no schedule is within {budget_mflops} MFLOPs and {budget_seconds} '
-      f'seconds per query; the cheapest takes {cheapest:.4g} MFLOPs'
+      f'no schedule is within {budget_mflops:.4g} MFLOPs{more} per query; '
+      f'the cheapest takes {cheapest:.4g} MFLOPs'
     )
   return chosen
