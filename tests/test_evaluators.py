@@ -150,3 +150,11 @@ def test_knn_and_linear_equal_naive_counts_for_any_batch_size(size):
     assert scored['top5', m]['value'] == 1  # four classes
     low, high = scored['top1', m]['ci_low'], scored['top1', m]['ci_high']
     assert low < scored['top1', m]['value'] < high
+
+
+def test_a_fixed_feature_head_is_not_asked_beyond_its_width():
+  import dataclasses
+
+  seen = dataclasses.replace(material(90), trained=(6,))
+  rows = linear.Linear().run(seen)[0]
+  assert {row['dim'] for row in rows} == {4, 6}

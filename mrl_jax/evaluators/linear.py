@@ -23,5 +23,6 @@ class Linear:
       metrics.proportion_row('linear', name, m, int(hits), n)
       for name, count in counts.items()
       for m, hits in zip(answers.dims, count)
+      if m <= evidence.trained[-1]  # a fixed-feature head reads no further
     ]
     return rows, {}
