@@ -237,7 +237,7 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
 A run resumes from its workdir; a workdir of another config is refused.""",
     'eval': """examples:
   python eval.py --workdir=runs/vit_mrl
-  python eval.py --workdir=runs/vit_mrl --step=500
+  python eval.py --workdir=runs/vit_mrl --step=1000
   python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
   python eval.py --workdir=runs/vit_mrl --config.eval.only=knn,retrieval
   python eval.py --workdir=runs/vit_mrl --export=vectors
