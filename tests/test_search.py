@@ -270,7 +270,8 @@ def test_small_databases_single_queries_and_no_labels():
   with pytest.raises(errors.UsageError, match=r'dims=\(5,\): 5 is not'):
     Search(k=3, dims=(5,)).run(seen)
   with pytest.raises(ValueError, match='k=10 must be from 1 to shortlist=9'):
-    Search(shortlist=9)
+    Search(shortlist=9, k=10)
+  assert Search(shortlist=9).run(seen)[1]['k'] == 9  # nothing was asked for
   only = material(rows=12, queries=4, dims=(32,))
   rows, details = Search(k=3).run(only)
   assert {r['variant'] for r in rows} == {'prefix'}

@@ -44,7 +44,7 @@ def get_config(arg: str = '') -> ConfigDict:
     steps=0, epochs=12.0, batch_size=128, eval_every=10_000, log_every=100
   )
   config.optim.update(learning_rate=2e-3, warmup_steps=200)
-  config.eval.update(batch_size=500, dims=(), only=TABLES)
+  config.eval.update(batch_size=512, dims=(), only=TABLES)
   config.eval.baselines = ConfigDict(dict(examples=60_000))
   config.eval.search = ConfigDict(dict(queries=2_000, faiss=False))
   config.checkpoint.update(every=1000, keep=1)
@@ -64,7 +64,7 @@ def get_config(arg: str = '') -> ConfigDict:
       config.train.update(steps=4, epochs=0.0, batch_size=16, log_every=2)
       config.optim.warmup_steps = 2
       config.checkpoint.every = 4
-      config.eval.only = ('linear', 'knn')
+      config.eval.update(batch_size=64, dims=(12,), only=('linear', 'knn'))
     else:
       raise ValueError(
         f'{word!r} is no variant; choose from {", ".join(METHODS)}, '
