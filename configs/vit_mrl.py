@@ -8,7 +8,7 @@
   python train.py --config=configs/vit_mrl.py:imagenet,B/16
   python train.py --config=configs/vit_mrl.py:cifar10,smoke   # any, + smoke
 
-ImageNet must be prepared once, see `python -m mrl_jax.data.prepared --help`.
+ImageNet must be prepared once, see `python -m mrl_jax.prepare --help`.
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,7 @@ import collections
 import gzip
 import hashlib
 import io
+import re
 import socket
 import tarfile
 import time
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mrl_jax import sharding
+from mrl_jax import prepare, sharding
 from mrl_jax.data import (
   SOURCES,
   cifar,
@@ -246,7 +247,7 @@ def prepare_imagenet(folder, photos, splits=('train', 'validation')):
 
 def test_prepared_sets_are_read_and_unprepared_ones_explained(tmp_path, photos):
   with pytest.raises(
-    ValueError, match='no prepared dataset.*prepared imagenet'
+    ValueError, match='no prepared dataset.*mrl_jax.prepare imagenet'
   ):
     prepared.load(str(tmp_path), 'imagenet2012')
   prepare_imagenet(tmp_path, photos)
@@ -261,11 +262,26 @@ def test_prepared_sets_are_read_and_unprepared_ones_explained(tmp_path, photos):
 
 
 def test_preparing_without_tensorflow_says_so(monkeypatch, capsys):
-  monkeypatch.setitem(__import__('sys').modules, 'tensorflow', None)
-  with pytest.raises(SystemExit) as stop:
-    prepared.prepare(['cifar10'])
-  assert stop.value.code == 2
+  monkeypatch.setattr(prepare, 'has_tensorflow', lambda: False)
+  assert prepare.main(['cifar10']) == 2
   assert "pip install -e '.[prepare]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('dataset', 'words'),
+  [
+    ('no_such_set', "'no_such_set' is not in the catalogue"),
+    ('imagenet2012:0.0.1', "'imagenet2012:0.0.1': .*0.0.1.*"),
+    ('imagenet2012', 'downloads/manual .* ILSVRC2012_img_train.tar'),
+  ],
+)
+def test_sets_that_cannot_be_prepared(
+  dataset, words, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(prepare, 'has_tensorflow', lambda: True)
+  assert prepare.main([dataset, f'--data_dir={tmp_path}']) == 2
+  said = capsys.readouterr().err.splitlines()[-1]
+  assert re.match(f'error: .*{words}', said), said
 
 
 # --- transforms ---------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Stored codes, the quality they keep, and the cheapest that suffices."""
 
 import json
+import math
 
 import ml_dtypes
 import numpy as np
@@ -245,6 +246,19 @@ def test_the_recommendation_is_the_cheapest_that_suffices():
   )
   assert none['precision'] == 'float32' and none['dim'] == 64
   assert none['text'].startswith('nothing smaller than 64 dims in float32')
+
+
+def test_without_a_hit_at_full_width_nothing_is_kept():
+  seen = shown()
+  seen.queries.labels[:] = -1
+  rows, details = precision.Precision(k=5).run(seen)
+  top1 = [row for row in rows if row['metric'] == 'top1']
+  assert {(row['value'], row['kept']) for row in top1} == {(0, None)}
+  json.dumps([rows, details], allow_nan=False)
+  missed = np.zeros(40, bool)
+  assert math.isnan(recommend.share_kept(missed, missed)[0])
+  said = recommend.cheapest(POINTS, np.stack([missed] * 3), 'top1', 0.99, 0)
+  assert said['kept'] is None and said['text'].startswith('nothing smaller')
 
 
 def test_what_is_told_does_not_depend_on_what_it_was_chosen_by():

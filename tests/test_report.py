@@ -10,6 +10,7 @@ import re
 import pytest
 
 from mrl_jax.report import (
+  blocks,
   charts,
   compare,
   cost,
@@ -344,6 +345,16 @@ def test_labels():
     assert results.label(name) == label
 
 
+def test_shares_are_in_percent_and_cosines_are_not():
+  assert blocks.interval(row('knn', 'top1', 8, 0.5)) == '50.00 (49.0 to 51.0)'
+  assert blocks.interval(row('cosine', 'negative', 8, -0.25, 0.125)) == (
+    '-0.25 (-0.375 to -0.125)'
+  )
+  bare = {'evaluator': 'cosine', 'value': 0.5, 'ci_low': None}
+  assert blocks.interval(bare) == '0.5'
+  assert blocks.interval({'value': math.nan}) == blocks.interval(None) == '-'
+
+
 def test_the_terminal_keeps_its_three_columns():
   lines = tables.text(few_rows()).splitlines()
   assert lines[0] == (
@@ -414,10 +425,10 @@ def test_every_row_is_in_the_page_and_in_markdown(whole):
   folder, text = whole
   written = (folder / 'report.md').read_text()
   for found in all_rows():
-    cell = (
-      f'{100 * found["value"]:.2f} ({100 * found["ci_low"]:.1f} '
-      f'to {100 * found["ci_high"]:.1f})'
-    )
+    value, low, high = (found[key] for key in ('value', 'ci_low', 'ci_high'))
+    cell = f'{100 * value:.2f} ({100 * low:.1f} to {100 * high:.1f})'
+    if found['evaluator'] == 'cosine':
+      cell = f'{value:.4g} ({low:.4g} to {high:.4g})'
     assert f'<td>{cell}</td>' in text
     assert f'| {cell} |' in written
   name = results.curve_name(all_rows()[0])

@@ -292,6 +292,19 @@ def test_a_split_that_leaves_a_side_empty(count):
     vectors.split(vectors.Vectors(X), count)
 
 
+def test_drawn_rows_keep_their_order_and_labels():
+  x = np.arange(20, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
+  some = vectors.Vectors(x, np.arange(20) * 7)
+  got = some.drawn(np.random.default_rng(0), 8)
+  assert len(set(got.labels)) == len(got) == 8
+  assert (np.diff(got.labels) > 0).all()
+  np.testing.assert_array_equal(got.embeddings[:, 0] * 7, got.labels)
+  assert some.drawn(np.random.default_rng(0), 20) is some
+  bare = vectors.Vectors(x).drawn(np.random.default_rng(0), 8)
+  assert bare.labels is None
+  np.testing.assert_array_equal(bare.embeddings, got.embeddings)
+
+
 def test_one_row_cannot_be_split():
   with pytest.raises(ValueError, match='held out of 1 rows'):
     vectors.split(vectors.Vectors(X[:1]))

@@ -1,11 +1,5 @@
-"""`tfds`: any TFDS set prepared as array_record, and the command for one.
+"""`tfds`: any TFDS set prepared as array_record by `mrl_jax.prepare`."""
 
-pip install -e '.[prepare]'
-python -m mrl_jax.data.prepared imagenet2012 --data_dir=DIR
-"""
-
-import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +51,7 @@ def load(
     raise ValueError(f'dataset={dataset!r} is several: {found}; name one')
   advice = (
     f"prepare it once with pip install -e '.[prepare]' && python -m "
-    f'mrl_jax.data.prepared {dataset or "NAME"} --data_dir={root}'
+    f'mrl_jax.prepare {dataset or "NAME"} --data_dir={root}'
   )
   if not dataset or not folders:
     raise ValueError(f'{root} holds no prepared dataset {dataset!r}; {advice}')
@@ -118,32 +112,3 @@ def facts(data_dir: str = '', dataset: str = '', **splits) -> source.Facts:
   return source.Facts(
     features['label'].num_classes, features['image'].shape[-1]
   )
-
-
-def prepare(argv: Sequence[str]) -> None:
-  """Downloads and prepares a TFDS set as array_record; needs TensorFlow."""
-  parser = argparse.ArgumentParser(
-    prog='python -m mrl_jax.data.prepared',
-    description='Prepare a TFDS set once, so that training reads it without '
-    'TensorFlow.',
-    epilog='example: python -m mrl_jax.data.prepared cifar10 '
-    '--data_dir=~/tensorflow_datasets',
-  )
-  parser.add_argument('dataset', help='a name of the TFDS catalogue')
-  parser.add_argument('--data_dir', default=source.default_data_dir())
-  options = parser.parse_args(argv)
-  try:
-    import tensorflow  # noqa: F401
-  except ImportError:
-    parser.error("TensorFlow is missing: pip install -e '.[prepare]'")
-  builder = tfds.builder(
-    options.dataset,
-    data_dir=str(Path(options.data_dir).expanduser()),
-    file_format='array_record',
-  )
-  builder.download_and_prepare()
-  print(f'prepared {builder.info.full_name} in {builder.data_path}')
-
-
-if __name__ == '__main__':
-  prepare(sys.argv[1:])

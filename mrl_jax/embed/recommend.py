@@ -1,5 +1,7 @@
 """Which store to deploy: the cheapest that keeps enough of the quality."""
 
+import math
+
 import numpy as np
 
 from mrl_jax import metrics
@@ -11,16 +13,17 @@ def share_kept(
 ) -> tuple[float, float, float]:
   """(ratio of the means, its 95% interval) over the same queries.
 
-  Hits are paired. Shares, whose full quality is 1, are what is kept.
+  Hits are paired; NaN if `full` has none. Shares, whose full quality is 1, are
+  what is kept.
   """
   if own.dtype != bool:
     low, high = metrics.mean_interval(own)
-    return float(np.mean(own)) if len(own) else 1.0, low, high
+    return float(np.mean(own)) if len(own) else math.nan, low, high
   both = int(np.sum(own & full))
   first, second = int(np.sum(own & ~full)), int(np.sum(full & ~own))
   low, high = metrics.paired_ratio_interval(both, first, second)
   right = both + second
-  kept = (both + first) / right if right else 1.0
+  kept = (both + first) / right if right else math.nan
   return kept, low, min(high, float(len(own)))
 
 
@@ -71,7 +74,7 @@ def cheapest(
     f'{point["dim"]} dims in {precision} keep {100 * kept:.1f}% '
     f'({100 * low:.1f} to {100 * high:.1f}) of {name} at 1/{times} of the bytes'
   )
-  if chosen == full:
+  if chosen == full or math.isnan(kept):
     text = (
       f'nothing smaller than {point["dim"]} dims in float32 surely keeps '
       f'{keep:.0%} of {name}'
@@ -82,7 +85,7 @@ def cheapest(
     'precision': point['precision'],
     'bytes': point['bytes_all'],
     'full_bytes': most,
-    'kept': kept,
+    'kept': None if math.isnan(kept) else kept,
     'kept_low': low,
     'kept_high': high,
     'n': len(two),

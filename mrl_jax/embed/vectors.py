@@ -35,6 +35,23 @@ class Vectors:
   def __len__(self) -> int:
     return len(self.embeddings)
 
+  def drawn(self, random: np.random.Generator, count: int) -> 'Vectors':
+    """At most `count` of the rows, in their order; ids are left behind."""
+    if len(self) <= count:
+      return self
+    index = drawn(random, len(self), count)
+    labels = None if self.labels is None else self.labels[index]
+    return Vectors(self.embeddings[index], labels)
+
+
+def drawn(
+  random: np.random.Generator, total: int, count: int
+) -> Int[np.ndarray, 'n']:
+  """At most `count` of `total` indices, increasing."""
+  if total <= count:
+    return np.arange(total)
+  return np.sort(random.choice(total, count, replace=False))
+
 
 def read(
   path: str | Path,

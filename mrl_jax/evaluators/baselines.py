@@ -64,8 +64,8 @@ class Baselines:
   def run(self, evidence) -> tuple[list[dict], dict]:
     trained = [fixed_feature(folder) for folder in self.ff]
     random = np.random.default_rng(0)
-    database = part(random, evidence.database, self.examples)
-    queries = part(random, evidence.queries, self.queries)
+    database = evidence.database.drawn(random, self.examples)
+    queries = evidence.queries.drawn(random, self.queries)
     dims, rows = evidence.dims, []
     for variant, maps in self.variants(database.embeddings):
       below = dims if variant == 'prefix' else dims[:-1]
@@ -101,14 +101,6 @@ class Baselines:
     yield 'svd', [reductions.svd(embeddings)]
     for name, make in RANDOM.items():
       yield name, [make(width, seed) for seed in range(self.seeds)]
-
-
-def part(random: np.random.Generator, vectors: Vectors, count: int) -> Vectors:
-  """At most `count` rows, drawn, in their order."""
-  if len(vectors) <= count:
-    return vectors
-  index = np.sort(random.choice(len(vectors), count, replace=False))
-  return Vectors(vectors.embeddings[index], vectors.labels[index])
 
 
 def nearest_hits(queries, database, dims, mesh) -> Bool[np.ndarray, 'g q']:

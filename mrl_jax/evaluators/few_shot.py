@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrl_jax import metrics
+from mrl_jax.embed import vectors
 from mrl_jax.shapes import Float, Int
 
 QUERIES_AT_ONCE = 1024
@@ -54,7 +55,7 @@ class FewShot:
   def run(self, evidence) -> tuple[list[dict], dict]:
     random = np.random.default_rng(self.seed)
     queries, database = evidence.queries, evidence.database
-    asked = sample(random, len(queries), self.queries)
+    asked = vectors.drawn(random, len(queries), self.queries)
     embeddings = np.asarray(queries.embeddings[asked], np.float32)
     hits = np.zeros(
       (len(self.shots), len(evidence.dims), self.draws, len(asked)), bool
@@ -82,13 +83,6 @@ class FewShot:
       'classes': len(counts),
       'classes_with_fewer_rows': few,
     }
-
-
-def sample(random: np.random.Generator, total: int, count: int):
-  """`count` of `total` indices in order, all of them if there are no more."""
-  if total <= count:
-    return np.arange(total)
-  return np.sort(random.choice(total, count, replace=False))
 
 
 def supports(

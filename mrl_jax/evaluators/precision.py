@@ -1,11 +1,12 @@
 """`precision`: quality against bytes per vector, dimension by precision."""
 
+import math
+
 import jax
 import numpy as np
 
 from mrl_jax import metrics
-from mrl_jax.embed import quantise, recommend, search
-from mrl_jax.embed.vectors import Vectors
+from mrl_jax.embed import quantise, recommend, search, vectors
 from mrl_jax.shapes import Float, Int
 
 RESCORED = 'binary_rescored'
@@ -25,7 +26,7 @@ class Precision:
   Rows per precision (`variant`): 'top1' if there are labels, and 'recall', the
   share of k found rows that are as near at full width in float32 as the k-th
   nearest row. Each with `kept`: the ratio to float32 at full width on the same
-  queries, and its 95% interval.
+  queries, and its 95% interval, None where full width never hits.
 
   Args:
     k: neighbours of recall.
@@ -69,8 +70,8 @@ class Precision:
 
   def run(self, evidence) -> tuple[list[dict], dict]:
     random = np.random.default_rng(self.seed)
-    database = part(random, evidence.database, self.examples)
-    queries = part(random, evidence.queries, self.queries)
+    database = evidence.database.drawn(random, self.examples)
+    queries = evidence.queries.drawn(random, self.queries)
     dims, k = evidence.dims, min(self.k, len(database))
     found = self.search(random, queries, database, dims, k, evidence.mesh)
     recalls = recall(queries, database, found, k)
@@ -117,8 +118,8 @@ class Precision:
     """{precision: rows found [g q k]}, best first."""
     asked = quantise.normalised(queries.embeddings)
     rows = quantise.normalised(database.embeddings)
-    sample = part(random, Vectors(rows), self.calibration)
-    by = quantise.calibrate(sample.embeddings, self.clip, self.centre)
+    sample = rows[vectors.drawn(random, len(rows), self.calibration)]
+    by = quantise.calibrate(sample, self.clip, self.centre)
     found = {}
     for precision in quantise.PRECISIONS:
       values = through(rows, precision, by)
@@ -142,17 +143,6 @@ def through(rows, precision, by) -> Float[np.ndarray, 'n d']:
     codes = quantise.encode(rows[span], precision, by)
     left[span] = quantise.decode(codes, precision, by, rows.shape[1])
   return left
-
-
-def part(random: np.random.Generator, vectors: Vectors, count: int) -> Vectors:
-  """At most `count` rows, drawn, in their order."""
-  if len(vectors) <= count:
-    return vectors
-  index = np.sort(random.choice(len(vectors), count, replace=False))
-  labels = vectors.labels
-  return Vectors(
-    vectors.embeddings[index], None if labels is None else labels[index]
-  )
 
 
 def reorder(asked, rows, short, by, dims) -> Int[np.ndarray, 'g q k']:
@@ -217,7 +207,7 @@ def row(name, values, precision, g, dim, point, k) -> dict:
     'variant': precision,
     'bytes': point['bytes'],
     'bytes_rescore': point['bytes_rescore'],
-    'kept': kept,
+    'kept': None if math.isnan(kept) else kept,
     'kept_low': low,
     'kept_high': high,
   }

@@ -96,13 +96,16 @@ def percent(value, digits: int = 2) -> str:
 
 
 def interval(row) -> str:
-  """`98.33 (96.4 to 99.2)`, `-` without a row."""
+  """`98.33 (96.4 to 99.2)`, `-` without a row; cosines are no percentages."""
   if row is None or not math.isfinite(row['value']):
     return '-'
-  low, high = row.get('ci_low'), row.get('ci_high')
-  if low is None or high is None:
-    return percent(row['value'])
-  return f'{percent(row["value"])} ({percent(low, 1)} to {percent(high, 1)})'
+  ends = row.get('ci_low'), row.get('ci_high')
+  if row.get('evaluator') == 'cosine':
+    value, low, high = map(number, (row['value'], *(e or 0.0 for e in ends)))
+  else:
+    value = percent(row['value'])
+    low, high = (percent(end, 1) for end in ends)
+  return value if None in ends else f'{value} ({low} to {high})'
 
 
 def number(value) -> str:

@@ -120,13 +120,10 @@ def table(best, word: str) -> blocks.Table:
 
 
 def kept(row) -> str:
-  return blocks.interval(
-    {
-      'value': row.get('kept', float('nan')),
-      'ci_low': row.get('kept_low'),
-      'ci_high': row.get('kept_high'),
-    }
-  )
+  if row.get('kept') is None:
+    return '-'
+  ends = {f'ci_{end}': row.get(f'kept_{end}') for end in ('low', 'high')}
+  return blocks.interval({'value': row['kept'], **ends})
 
 
 PARTS = (pareto,)
