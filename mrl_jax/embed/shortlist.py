@@ -18,9 +18,6 @@ from mrl_jax.shapes import Bool, Float, Int
 SCORES_AT_ONCE = 1 << 23  # q * r of a shortlist are alive
 GATHERED_AT_ONCE = 1 << 22  # numbers of reranked rows that are alive
 GROUP = 64
-# Threads that wait for each other, where others compute too, take longer than
-# one takes to read so many numbers.
-ONE_THREAD = 1 << 25
 EPSILON = 1e-12  # under the root, as in nested.prefix_norms
 TIE = 1e-6  # scores this close to the k-th are as good
 
@@ -129,8 +126,8 @@ def top_k(queries: Float[np.ndarray, 'q m'], database: Database, k: int):
   scores, found = np.empty((at_once, len(prefix)), np.float32), []
   for start in range(0, len(queries), at_once):
     part = queries[start : start + at_once]
-    if len(part) == 1 and prefix.size <= ONE_THREAD:
-      np.einsum('rm,m->r', prefix, part[0], out=scores[0])
+    if len(part) == 1:  # a matrix of one row takes BLAS nearly twice as long
+      np.matmul(prefix, part[0], out=scores[0])
     else:
       np.matmul(part, prefix.T, out=scores[: len(part)])
     found += [best(one, k) for one in scores[: len(part)]]
