@@ -19,6 +19,7 @@ from mrl_jax.report import (
   markdown,
   page,
   published,
+  reliability,
   results,
   tables,
 )
@@ -345,6 +346,22 @@ def test_labels():
     assert results.label(name) == label
 
 
+def test_bins_of_few_examples_are_not_drawn(monkeypatch):
+  drawn = []
+  monkeypatch.setattr(charts, 'draw', lambda *given: drawn.append(given[2]))
+
+  def bins(*counts):
+    return [
+      {'confidence': 0.5, 'accuracy': c / 100, 'count': c} for c in counts
+    ]
+
+  details = {'dims': [8, 16], 'reliability': [bins(9, 10, 40), bins(3, 0)]}
+  seen = results.Evaluation('run', [], {'calibration': details})
+  assert list(reliability.diagram(seen)) == [None]
+  ((line,),) = drawn
+  assert line.label == '8 dims' and line.y == [10, 40]
+
+
 def test_shares_are_in_percent_and_cosines_are_not():
   assert blocks.interval(row('knn', 'top1', 8, 0.5)) == '50.00 (49.0 to 51.0)'
   assert blocks.interval(row('cosine', 'negative', 8, -0.25, 0.125)) == (
@@ -466,7 +483,7 @@ def test_missing_evaluators(tmp_path, kept):
 
 MALFORMED = {
   'cosine': {'dims': [8], 'histograms': {'negative': [[1], [2]]}},
-  'calibration': {'dims': [8], 'reliability': [[{'count': 1}]]},
+  'calibration': {'dims': [8], 'reliability': [[{'count': 99}]]},
   'classes': {'classes': [{'name': 'a'}]},
   'search': {'methods': 7},
   'cascade': {'fixed': [{'dim': 8}]},

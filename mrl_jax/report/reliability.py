@@ -4,6 +4,7 @@ from mrl_jax.report import blocks, charts, curves
 
 DIMENSIONS = 'dimensions used of the embedding'
 TITLE = 'Reliability'
+FEWEST = 10  # examples of a bin that say something of its accuracy
 
 
 def expected_error(seen):
@@ -33,22 +34,24 @@ def diagram(seen):
   dims = sorted({dims[0], dims[len(dims) // 2], dims[-1]}) if dims else []
   lines = []
   for colour, dim in enumerate(dims):
-    bins = [b for b in found[dim] if b['count']]
-    lines.append(
-      charts.Line(
-        f'{dim} dims',
-        [100 * b['confidence'] for b in bins],
-        [100 * b['accuracy'] for b in bins],
-        colour=colour,
-        marker=charts.MARKERS[colour],
+    bins = [b for b in found[dim] if b['count'] >= FEWEST]
+    if bins:
+      lines.append(
+        charts.Line(
+          f'{dim} dims',
+          [100 * b['confidence'] for b in bins],
+          [100 * b['accuracy'] for b in bins],
+          colour=colour,
+          marker=charts.MARKERS[colour],
+        )
       )
-    )
   if lines:
     yield charts.draw(
       'Accuracy of what it is sure of',
       charts.Axes('confidence, %', 'accuracy, %', diagonal=True),
       lines,
-      'On the diagonal, confidence is right.',
+      'On the diagonal, confidence is right. Only bins of at '
+      f'least {FEWEST} examples are drawn.',
     )
 
 
