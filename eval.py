@@ -14,8 +14,9 @@ from mrl_jax import errors
 def main(argv: list[str]) -> int:
   options, words = configs.parse(argv, 'eval')
   try:
-    from mrl_jax import build, evaluation, sharding
+    from mrl_jax import build, evaluation, progress, sharding
 
+    progress.quiet()
     if options.compare:
       runs, output = options.compare, options.output
       return evaluation.compare(runs, output, options.group_seeds)

@@ -12,8 +12,9 @@ from mrl_jax import errors
 def main(argv: list[str]) -> int:
   options, words = configs.parse(argv, 'train')
   try:
-    from mrl_jax import build, loop, sharding
+    from mrl_jax import build, loop, progress, sharding
 
+    progress.quiet()
     config, name = configs.load(options.config)
     configs.override(build.complete(config), words)
     if options.print_config:

@@ -472,13 +472,14 @@ class Frozen:
   """Embeddings that are not ours, ready to evaluate."""
 
   folder: Path
+  config: ConfigDict
   evaluators: dict
   evidence: evidence.Evidence
 
 
 def vector_config(dims: str | None) -> ConfigDict:
   """The config of an evaluation without a run; `dims` like '8,16,32'."""
-  words = [word for word in (dims or '').split(',') if word]
+  words = dims.split(',') if dims else []
   if not all(word.strip().isdecimal() for word in words):
     raise UsageError(f'--dims={dims} must be whole numbers, like 8,16,32')
   return ConfigDict(
@@ -491,17 +492,30 @@ def vector_config(dims: str | None) -> ConfigDict:
   )
 
 
+def read_side(options, flag: str, labels_flag: str, names) -> tuple:
+  """vectors.read of two options; what is wrong is said of the one at fault."""
+  path, labels = getattr(options, flag), getattr(options, labels_flag)
+  try:
+    return vectors.read(path, labels, names)
+  except ValueError as error:
+    at_fault = labels and str(error).startswith(vectors.split_path(labels)[0])
+    if (
+      at_fault and vectors.split_path(labels)[0] == vectors.split_path(path)[0]
+    ):
+      at_fault = str(error).startswith(labels)
+    raise UsageError(
+      f'--{labels_flag if at_fault else flag}: {error}'
+    ) from error
+
+
 def frozen(config: ConfigDict, options) -> Frozen:
   """What eval.py --embeddings evaluates; `options` are its own."""
   evaluators = make_evaluators(config)
-  with blame('--embeddings'):
-    database, names = vectors.read(options.embeddings, options.labels)
+  database, names = read_side(options, 'embeddings', 'labels', ())
   with blame('--queries'):
     if options.queries:
       known = names
-      queries, names = vectors.read(
-        options.queries, options.query_labels, known
-      )
+      queries, names = read_side(options, 'queries', 'query_labels', known)
       vectors.check_labels(database, queries, bool(known))
     else:
       database, queries = vectors.split(database, seed=config.seed)
@@ -520,4 +534,4 @@ def frozen(config: ConfigDict, options) -> Frozen:
     )
   stem = Path(options.embeddings.partition(':')[0]).stem
   folder = Path(options.output or f'runs/{stem}')
-  return Frozen(folder, evaluators, seen)
+  return Frozen(folder, config, evaluators, seen)

@@ -47,13 +47,16 @@ def blame(part: str):
     raise UsageError(named) from error
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-  """A question that names close words, else the list of what is known."""
+def nearest(word: str, known: Iterable[str], before: str = '') -> str:
+  """A question that names close words, else the list of what is known.
+
+  `before` stands before each of them.
+  """
   known = [str(k) for k in known]
   close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
   if close:
-    return f'did you mean {" or ".join(close)}?'
-  return f'known: {", ".join(known) or "nothing"}'
+    return f'did you mean {" or ".join(before + k for k in close)}?'
+  return f'known: {", ".join(before + k for k in known) or "nothing"}'
 
 
 def look_up(table: Mapping, name: str, key: str):
@@ -163,8 +166,7 @@ def descend(part, key: str, where: str):
     raise UsageError(f'--config.{where}{key}: {where[:-1]} has no keys')
   if key not in part:
     raise UsageError(
-      f'--config.{where}{key} is unknown; '
-      f'{nearest(key, (where + k for k in part) if where else part)}'
+      f'--config.{where}{key} is unknown; {nearest(key, part, where)}'
     )
   return part[key]
 
@@ -270,21 +272,26 @@ Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
     parser.add_argument('--config', required=True, metavar='FILE.py[:VARIANT]')
   if entry == 'plan':
     add_plan_options(parser)
-    return parser.parse_known_args(argv)
-  if entry == 'train':
+  elif entry == 'train':
     parser.add_argument('--workdir', help='default: runs/<config name>')
     parser.add_argument(
       '--print_config', action='store_true', help='show the config and stop'
     )
   else:
     add_evaluation_options(parser)
-  parser.add_argument(
-    '--distributed',
-    default='',
-    metavar='auto|HOST:PORT,COUNT,INDEX',
-    help='join the other processes of a launch',
-  )
+  if entry != 'plan':
+    parser.add_argument(
+      '--distributed',
+      default='',
+      metavar='auto|HOST:PORT,COUNT,INDEX',
+      help='join the other processes of a launch',
+    )
   options, words = parser.parse_known_args(argv)
+  for word in words:
+    name = word.removeprefix('--').partition('=')[0]
+    if word.startswith('--') and not name.startswith('config'):
+      hint = nearest(name, vars(options), '--')
+      parser.error(f'--{name} is unknown; {hint}')
   if entry == 'eval':
     check_evaluation(parser, options)
   return options, words
@@ -341,6 +348,9 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
 
 def check_evaluation(parser, options: argparse.Namespace) -> None:
   """Exits with code 2 unless the options say one thing to do."""
+  for name, value in vars(options).items():
+    if value == '' and name != 'distributed':
+      parser.error(f'--{name} is empty; give a value or leave it out')
   sources = ('workdir', 'embeddings', 'compare')
   given = [name for name in sources if getattr(options, name)]
   if len(given) != 1:

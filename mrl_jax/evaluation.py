@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
+from mrl_jax import config as configs
 from mrl_jax import environment, errors, metrics, progress
-from mrl_jax.embed import export
+from mrl_jax.embed import export, remarks
 from mrl_jax.report import compare as comparison
 from mrl_jax.report import page, results, tables
 
@@ -28,9 +30,10 @@ def of_state(
     if last or step >= run.steps or name in run.config.eval.often
   }
   rows, details = look(chosen, run.evidence(state.best_params, state.stats))
+  details['evaluation'] = around(run.config, rows, details)
   rows = [{**row, 'step': step} for row in rows]
   values = {metrics.flat_name(row): row['value'] for row in rows}
-  if jax.process_index() == 0 and (rows or details):
+  if jax.process_index() == 0 and rows:
     folder = run.workdir / 'eval' / str(step)
     if kept:
       rows, details = beside(folder, rows, details)
@@ -52,7 +55,13 @@ def of_checkpoint(run, step: int | None = None) -> dict[str, float]:
 
 def of_vectors(frozen) -> dict[str, float]:
   """Evaluates embeddings from files (build.Frozen); writes into its folder."""
-  rows, details = look(frozen.evaluators, frozen.evidence)
+  folder = frozen.folder
+  if (folder / 'config.json').exists():
+    raise errors.UsageError(
+      f'--output={folder} is the workdir of a training run; name another folder'
+    )
+  seen = frozen.evidence
+  rows, details = look(frozen.evaluators, seen)
   if not rows:
     raise errors.UsageError(
       'nothing to evaluate: '
@@ -61,7 +70,8 @@ def of_vectors(frozen) -> dict[str, float]:
         for name, kind in frozen.evaluators.items()
       )
     )
-  folder = frozen.folder
+  notes = remarks.of(seen.database, seen.queries, seen.dims)
+  details['evaluation'] = around(frozen.config, rows, details, notes)
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -69,8 +79,6 @@ def of_vectors(frozen) -> dict[str, float]:
       f'--output={folder} cannot be written: {error}'
     ) from error
   if jax.process_index() == 0:
-    path = folder / 'environment.json'
-    path.write_text(json.dumps(environment.describe(), indent=2))
     publish(folder / 'eval' / '0', folder, rows, details, '')
   return {metrics.flat_name(row): row['value'] for row in rows}
 
@@ -93,14 +101,29 @@ def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
   return rows, details
 
 
+def around(config, rows, details, notes=()) -> dict:
+  """Under which options and where the evaluators of some results ran."""
+  ran = {row['evaluator'] for row in rows} | set(details)
+  options = {name: config.eval.get(name, {}) for name in sorted(ran)}
+  return {
+    'notes': list(notes),
+    'options': json.loads(configs.to_json(ConfigDict(options))),
+    'environment': environment.describe(),
+  }
+
+
 def beside(folder: Path, rows: list, details: dict) -> tuple[list, dict]:
   """Rows and details with those of other evaluators in the folder."""
   if not (folder / 'results.jsonl').exists():
     return rows, details
   ran = {row['evaluator'] for row in rows} | set(details)
   old = [r for r in results.read(folder) if r['evaluator'] not in ran]
-  more = {k: v for k, v in results.details(folder).items() if k not in ran}
-  return rows + old, more | details
+  before = results.details(folder)
+  more = {k: v for k, v in before.items() if k not in ran}
+  options = before.get('evaluation', {}).get('options', {})
+  now = details['evaluation']
+  now = now | {'options': options | now['options']}
+  return rows + old, more | details | {'evaluation': now}
 
 
 def publish(
@@ -112,6 +135,8 @@ def publish(
   title = f'step {step}, %' if step else '%'
   said = details.get('precision', {}).get('recommendation', {}).get('text', '')
   print(f'\n{title}, with 95% intervals\n{tables.text(rows, said)}')
+  for note in details['evaluation']['notes']:
+    print(f'note: {note}')
   print(f'report: {report}\n', flush=True)
 
 

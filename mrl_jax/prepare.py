@@ -23,7 +23,11 @@ def main(argv: list[str]) -> int:
     '--data_dir=~/tensorflow_datasets',
   )
   parser.add_argument('dataset', help='a name of the TFDS catalogue')
-  parser.add_argument('--data_dir', default=source.default_data_dir())
+  parser.add_argument(
+    '--data_dir',
+    default=source.default_data_dir(),
+    help='default: $TFDS_DATA_DIR, or ~/tensorflow_datasets',
+  )
   options = parser.parse_args(argv)
   try:
     prepare(options.dataset, Path(options.data_dir).expanduser())

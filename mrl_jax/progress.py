@@ -4,6 +4,12 @@ import sys
 import time
 
 import jax
+from absl import logging
+
+
+def quiet() -> None:
+  """Only errors of the libraries; their warnings are nothing to act on."""
+  logging.set_verbosity(logging.ERROR)
 
 
 class Progress:

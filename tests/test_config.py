@@ -21,7 +21,7 @@ SMOKE = 'configs/vit_mrl.py:smoke'
     (['--config.zzz=1'], 'known: seed, dims|known: .*seed'),
     (['config.seed=3'], 'did you mean --config.seed=3'),
     (['lr', '3'], "'lr' is not understood"),
-    (['--sede=3'], "'--sede=3' is not understood"),
+    (['--sede=3'], '--sede is unknown; known: --config, --workdir'),
     (['--config.seed'], 'write --config.seed=VALUE'),
     (['--config.seed=abc'], 'must be a int, like 0'),
     (['--config.seed=1.5'], 'must be a int'),

@@ -34,6 +34,7 @@ def digits(tmp_path_factory):
   np.save(folder / 'zero.npy', zero)
   np.save(folder / 'narrow.npy', x[:, :32])
   np.save(folder / 'tiny.npy', x * 1e-7)
+  np.save(folder / 'one.npy', x[:1])
   (folder / 'words.txt').write_text('\n'.join(f'class {i}' for i in y))
   np.save(folder / 'short.npy', y[:-1])
   np.save(folder / 'flat.npy', y.astype(np.float32))
@@ -114,7 +115,51 @@ def test_a_part_evaluated_again_leaves_the_rest(whole, run_cli, tmp_path):
   for name, row in before.items():
     if name[0] != 'knn':
       assert after[name] == row
-  assert results.details(copy / 'eval' / '6') == details
+  again = results.details(copy / 'eval' / '6')
+  old, new = details.pop('evaluation'), again.pop('evaluation')
+  assert again == details
+  # Each evaluator's options are those its rows were made under.
+  expected = dict(old['options'])
+  assert expected['knn']['neighbours'] == 20
+  expected['knn'] = expected['knn'] | {'neighbours': 3}
+  assert new['options'] == expected
+  assert new['environment']['time'] >= old['environment']['time']
+  page = (copy / 'eval' / '6' / 'report.md').read_text()
+  assert '"neighbours": 3' in page
+
+
+def test_vectors_do_not_write_into_a_training_run(digits, whole, run_cli):
+  before = sorted(str(path) for path in whole.rglob('*'))
+  code, _, err = run_cli(
+    'eval', f'--embeddings={digits / "x.npy"}', f'--output={whole}', ONLY
+  )
+  assert code == 2 and re.match('error: --output=.* is the workdir of a', err)
+  assert sorted(str(path) for path in whole.rglob('*')) == before
+
+
+def test_what_is_odd_about_vectors_is_said(digits, run_cli, tmp_path):
+  x, y = np.load(digits / 'x.npy')[:300], np.load(digits / 'y.npy')[:300]
+  np.save(tmp_path / 'x.npy', x)
+  np.save(tmp_path / 'y.npy', y)
+  np.save(tmp_path / 'qy.npy', np.where(y == 3, 99, y))
+  code, out, err = run_cli(
+    'eval',
+    f'--embeddings={tmp_path / "x.npy"}',
+    f'--labels={tmp_path / "y.npy"}',
+    f'--queries={tmp_path / "x.npy"}',
+    f'--query_labels={tmp_path / "qy.npy"}',
+    f'--output={tmp_path / "report"}',
+    '--config.eval.only=knn',
+  )
+  assert code == 0, err
+  unknown = f'{np.sum(y == 3)} of 300 queries have a class that no row'
+  assert f'note: {unknown}' in out
+  assert 'note: 300 of 300 queries are also rows' in out
+  folder = tmp_path / 'report' / 'eval' / '0'
+  for name in ('report.md', 'report.html'):
+    assert unknown in (folder / name).read_text()
+  knn = rows_of(folder)['knn', 'top1', None, None, 64]
+  assert knn['value'] == np.mean(y != 3)
 
 
 def test_an_export_gives_the_numbers_of_the_run(whole, run_cli, tmp_path):
@@ -246,9 +291,20 @@ def test_without_labels_neighbours_are_compared(digits, run_cli, tmp_path):
   [
     (['--embeddings=none.npy'], 'none.npy'),
     (['--embeddings={}/nan.npy'], '2 rows with NaN'),
-    (['--embeddings={}/zero.npy'], '1 rows of zeros only.*rows 11'),
+    (['--embeddings={}/zero.npy'], '1 row of zeros only.*row 11'),
     (['--embeddings={}/flat.npy'], 'must be 2-D'),
-    (['--embeddings={}/x.npy', '--labels={}/short.npy'], '899.*900|900.*899'),
+    (
+      ['--embeddings={}/x.npy', '--labels={}/short.npy'],
+      '--labels: .*short.npy has 899 labels for the 900 rows',
+    ),
+    (['--embeddings={}/x.npy', '--labels='], '--labels is empty'),
+    (['--embeddings={}/x.npy', '--dims=8,,64'], 'must be whole numbers'),
+    (['--embedings={}/x.npy'], 'did you mean --embeddings'),
+    (
+      ['--embeddings={}/x.npy', '--config.eval.onyl=knn'],
+      'did you mean eval.only',
+    ),
+    (['--embeddings={}/one.npy'], 'one row cannot be both'),
     (['--embeddings={}/x.parquet:vectr'], 'vectr.*vector'),
     (['--embeddings={}/both.npz:x'], 'embeddings'),
     (['--embeddings={}/x.npy', '--dims=64,32'], 'must increase and end at'),

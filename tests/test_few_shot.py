@@ -96,6 +96,16 @@ def test_few_shot_rows():
   assert {r['n'] for r in one} == {1}
 
 
+def test_shots_that_no_class_has_are_left_out_and_said():
+  rows, details = few_shot.FewShot(shots=(1, 5, 900), draws=2).run(shown())
+  assert {row['k'] for row in rows} == {1, 5}
+  alone, fewer = details['text']
+  assert 'no class has 900 rows' in alone and '1 of ' in fewer
+  same, _ = few_shot.FewShot(shots=(1, 5), draws=2).run(shown())
+  assert rows == same
+  assert few_shot.FewShot(shots=(900,)).run(shown())[0] == []
+
+
 def test_separable_classes_are_all_found_and_one_class_too():
   for seen in (shown(noise=0.0), shown(counts=(6,))):
     rows, _ = few_shot.FewShot(shots=(2,), draws=2).run(seen)

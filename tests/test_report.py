@@ -206,7 +206,7 @@ def all_details():
   ]
   return {
     'cascade': {
-      'texts': ['risk-controlled: with 12.0 of 64 dimensions it is right'],
+      'texts': ['Risk-controlled: with 12.0 of 64 dimensions it is right'],
       'fixed': [
         {
           'dim': d,

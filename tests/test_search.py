@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrl_jax import errors, metrics, sharding
-from mrl_jax.embed import evidence, search, shortlist
+from mrl_jax.embed import evidence, schedules, search, shortlist
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators.search import Search
 
@@ -47,6 +47,30 @@ def sorted_rows(queries, database, m, k):
   """Rows by exact integer products; equal ones by row."""
   products = queries[:, :m].astype(int) @ database[:, :m].astype(int).T
   return np.argsort(-products, axis=1, kind='stable')[:, :k]
+
+
+@pytest.mark.parametrize('size', [1e-8, 1e-10])
+def test_prefixes_much_smaller_than_their_row(one, size):
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((330, 24))
+  x[:, :8] *= size * 10.0 ** rng.uniform(-1, 1, (330, 1))
+  x = x.astype(np.float32)
+  queries, database = x[:30], x[30:]
+  ready = shortlist.Database(database)
+  scores, rows = search.nested_top_k(queries, database, (8, 24), 5, one)
+  for g, m in enumerate((8, 24)):
+    a, b = (
+      z[:, :m].astype(float)
+      / np.linalg.norm(z[:, :m].astype(float), axis=1, keepdims=True)
+      for z in (queries, database)
+    )
+    order = np.argsort(-(a @ b.T), axis=1)[:, :5]
+    np.testing.assert_array_equal(rows[g], order)
+    best = np.take_along_axis(a @ b.T, order, 1)
+    np.testing.assert_allclose(scores[g], best, atol=1e-6)
+    plan = schedules.Schedule(m)
+    found = shortlist.search(ready, queries, plan, 5)[1]
+    np.testing.assert_array_equal(found, order)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,14 @@ def test_words_become_ids_in_sorted_order(tmp_path):
     assert [names[i] for i in found.labels] == WORDS.tolist()
 
 
+def test_numbers_with_leading_zeros_are_words(tmp_path):
+  x = save_npy(tmp_path / 'x.npy', X[:3])
+  (tmp_path / 'y.txt').write_text('007\n7\n07\n')
+  found, names = vectors.read(x, tmp_path / 'y.txt')
+  assert names == ('007', '07', '7')
+  np.testing.assert_array_equal(found.labels, [0, 2, 1])
+
+
 def test_queries_share_the_ids_of_their_database(tmp_path):
   x = save_npy(tmp_path / 'x.npy', X[:3])
   y = save_npy(tmp_path / 'y.npy', np.array(['yak', 'cat', 'ant']))
@@ -306,5 +314,7 @@ def test_drawn_rows_keep_their_order_and_labels():
 
 
 def test_one_row_cannot_be_split():
-  with pytest.raises(ValueError, match='held out of 1 rows'):
+  with pytest.raises(
+    ValueError, match='one row cannot be both searched and a query'
+  ):
     vectors.split(vectors.Vectors(X[:1]))

@@ -1,6 +1,7 @@
 """Arrays out of .npy, .npz, .parquet and text files; never pickles."""
 
 import csv
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 KEYS = ('embeddings', 'embedding')  # of an archive or table that has others
 LABEL_KEYS = ('labels', 'label')
 TABLE_ROWS = 65_536  # decoded together
+WHOLE = re.compile('-?(0|[1-9][0-9]*)')
 
 
 def matrix(file: str, key: str) -> np.ndarray:
@@ -188,7 +190,7 @@ def parquet_column(file: str, key: str, usual) -> np.ndarray:
 
 
 def lines(file: str, key: str, usual) -> np.ndarray:
-  """One label per line: integers if all lines are, else words."""
+  """One label per line: integers if all lines are, else words, as 007 is."""
   if key:
     raise ValueError(f'{file}:{key}: a text file has no keys; drop ":{key}"')
   try:
@@ -212,7 +214,7 @@ def lines(file: str, key: str, usual) -> np.ndarray:
       f'{file}: the label of line {blank[0] + 1} is missing ({len(blank):,} '
       'such); give one per line'
     )
-  whole = all(row.removeprefix('-').isdecimal() for row in rows)
+  whole = all(WHOLE.fullmatch(row) for row in rows)
   try:
     return np.array(rows, np.int64) if whole else np.array(rows, str)
   except OverflowError as error:

@@ -7,6 +7,8 @@ import numpy as np
 from mrl_jax import metrics
 from mrl_jax.shapes import Bool, Float
 
+SLACK = 0.01  # how far below what is to be kept an interval may reach
+
 
 def share_kept(
   own: Float[np.ndarray, 'q'], full: Float[np.ndarray, 'q']
@@ -49,8 +51,8 @@ def cheapest(
   """The cheapest point that keeps enough, chosen and told on other queries.
 
   On a random half of the queries: fewest bytes, all that is stored counted,
-  whose lower bound of `kept` is at least keep - 0.01; float32 at full width
-  if there is none. Its numbers are of the other half.
+  whose lower bound of `kept` is at least keep - SLACK; float32 at full width
+  if there is none. Its numbers are of the other half; `how` says all that.
   """
   full = next(
     i
@@ -62,7 +64,7 @@ def cheapest(
   chosen = full
   for i in sorted(range(len(points)), key=lambda i: points[i]['bytes_all']):
     low = share_kept(values[i, one], values[full, one])[1]
-    if low >= keep - 0.01:
+    if low >= keep - SLACK:
       chosen = i
       break
   kept, low, high = share_kept(values[chosen, two], values[full, two])
@@ -77,7 +79,7 @@ def cheapest(
   if chosen == full or math.isnan(kept):
     text = (
       f'nothing smaller than {point["dim"]} dims in float32 surely keeps '
-      f'{keep:.0%} of {name}'
+      f'{keep - SLACK:.0%} of {name}'
     )
   return {
     'metric': name,
@@ -90,4 +92,7 @@ def cheapest(
     'kept_high': high,
     'n': len(two),
     'text': text,
+    'how': 'The recommendation takes the fewest bytes that surely, by their '
+    f'95% interval, keep {keep - SLACK:.0%} on one half of the queries; its '
+    'numbers are of the other half.',
   }

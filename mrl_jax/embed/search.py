@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 65_536  # a slab: read of the database at once
 QUERIES_AT_ONCE = 256
 SCORES_AT_ONCE = 1 << 25  # g * r * q of them are alive on one device
 GROUP = 8
-EPSILON = 1e-12  # under the root, as in nested.prefix_norms
+EPSILON = 1e-30  # under the root: a prefix may be 1e-10 of its row
 RECALL_TARGET = 0.99  # of approximate=True
 
 
@@ -122,7 +122,7 @@ def program(mesh: Mesh, dims, k: int, chunk: int, approximate: bool):
 
     def one(asked_best):
       columns, *best = asked_best
-      scale = 1 / nested.prefix_norms(columns.T, dims)
+      scale = 1 / nested.prefix_norms(columns.T, dims, EPSILON)
 
       def step(best, given):
         place, new, lengths = given

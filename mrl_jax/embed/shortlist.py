@@ -18,7 +18,7 @@ from mrl_jax.shapes import Bool, Float, Int
 SCORES_AT_ONCE = 1 << 23  # q * r of a shortlist are alive
 GATHERED_AT_ONCE = 1 << 22  # numbers of reranked rows that are alive
 GROUP = 64
-EPSILON = 1e-12  # under the root, as in nested.prefix_norms
+EPSILON = 1e-30  # under the root: a prefix may be 1e-10 of its row
 TIE = 1e-6  # scores this close to the k-th are as good
 
 
@@ -34,7 +34,7 @@ class Database:
 
   def __init__(self, embeddings: Float[np.ndarray, 'r d']):
     self.embeddings = embeddings
-    self.cut = {}
+    self.cut, self.build_seconds = {}, {}
 
   def __len__(self) -> int:
     return len(self.embeddings)
@@ -46,11 +46,13 @@ class Database:
   def prefix(self, dim: int) -> Float[np.ndarray, 'r m']:
     """All rows cut to `dim`, then normalised, float32 and contiguous."""
     if dim not in self.cut:
+      started = time.perf_counter()
       whole = np.empty((len(self), dim), np.float32)
       for start in range(0, len(self), 65_536):
         part = slice(start, start + 65_536)
         whole[part] = unit(self.embeddings[part, :dim])
       self.cut[dim] = whole
+      self.build_seconds[dim] = time.perf_counter() - started
     return self.cut[dim]
 
   def forget(self, dim: int) -> None:
@@ -251,6 +253,8 @@ def choose_schedule(
   Raises:
     ValueError: if no schedule is within the budget.
   """
+  if not tried:
+    raise ValueError('there is no dimension to shortlist by')
   chosen = None
   k = np.asarray(exact[1]).shape[1]
   costs = [(schedules.mflops(s, len(database)), i) for i, s in enumerate(tried)]
@@ -269,7 +273,7 @@ def choose_schedule(
     if chosen is None or share > chosen.recall:
       chosen = Choice(schedule, share, cost, seconds)
   if chosen is None:
-    cheapest = min(costs)[0] if costs else np.nan
+    cheapest = min(costs)[0]
     timed = np.isfinite(budget_seconds)
     more = f' and {1000 * budget_seconds:.4g} ms' if timed else ''
     raise ValueError(

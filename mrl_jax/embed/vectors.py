@@ -178,8 +178,9 @@ def refuse(
   if len(rows):
     said = ', '.join(str(row) for row in rows[:SHOWN])
     more = ', ...' if len(rows) > SHOWN else ''
+    noun = 'row' if len(rows) == 1 else 'rows'
     raise ValueError(
-      f'{path} has {len(rows):,} rows {what} (rows {said}{more}); {fix}'
+      f'{path} has {len(rows):,} {noun} {what} ({noun} {said}{more}); {fix}'
     )
 
 
@@ -273,6 +274,8 @@ def split(
     ValueError: unless both sides get a row.
   """
   n = len(vectors)
+  if n < 2:
+    raise ValueError('one row cannot be both searched and a query; add queries')
   if count is None:
     wanted = max(1, min(n // 10, MOST_QUERIES))
   else:

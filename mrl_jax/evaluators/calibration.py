@@ -54,7 +54,7 @@ class Calibration:
       'reliability': diagrams['ece'],
       'reliability_adaptive': diagrams['ece_adaptive'],
       'overconfidence': over,
-      'text': text(answers.dims, over, rows),
+      'text': text(answers.by, answers.dims, over, rows),
     }
     return rows, details
 
@@ -140,7 +140,7 @@ def reliability(
   ]
 
 
-def text(dims, over: list[float], rows: list[dict]) -> str:
+def text(by: str, dims, over: list[float], rows: list[dict]) -> str:
   """The error of the smallest and the widest prefix, and its direction."""
   said = []
   for g in (0, -1)[: len(dims)]:
@@ -150,4 +150,4 @@ def text(dims, over: list[float], rows: list[dict]) -> str:
       f'{dims[g]} dimensions are off by {100 * errors[g]:.1f} points, '
       f'{way}confident by {100 * abs(over[g]):.1f}'
     )
-  return 'Confidence: ' + '; '.join(said) + '.'
+  return f'Confidence of the {by}: ' + '; '.join(said) + '.'

@@ -134,26 +134,32 @@ class Cascade:
   def texts(self, dims, points, full, tuned: int) -> list[str]:
     """A sentence per risk, first the strictest under which queries leave."""
     by_policy = {point['policy']: point for point in points}
-    early, late = [], []
+    early, late, least = [], [], []
     for risk in sorted(self.risk):
       point = by_policy[f'risk{risk:g}']
       used = f'{point["expected_dim"]:.1f} of {dims[-1]} dimensions on average'
       said = (
-        f'risk-controlled: with {used} it is right on '
-        f'{percent(point)}, against {percent(full)} with all; of all queries '
-        f'at most {100 * risk:g}% are lost, at {self.confidence:.0%} confidence'
+        f'Risk-controlled: with {used} it is right on '
+        f'{percent(point)}, against {percent(full)} with all; at most '
+        f'{100 * risk:g}% of all queries are lost, at {self.confidence:.0%} '
+        'confidence.'
       )
       if point['expected_dim'] < dims[-1]:
         early.append(said)
         continue
-      least = math.ceil(math.log(1 - self.confidence) / math.log(1 - risk))
-      why = f'; it takes {least} even if none is lost' if tuned < least else ''
-      late.append(
-        f'risk-controlled: {tuned} tuning examples do not show that leaving '
-        f'early loses at most {100 * risk:g}%{why}: all {dims[-1]} dimensions '
-        f'are used'
-      )
-    return early + late
+      late.append(f'{100 * risk:g}%')
+      few = math.ceil(math.log(1 - self.confidence) / math.log(1 - risk))
+      if tuned < few:
+        least.append(f'{few} for {late[-1]}')
+    if not late:
+      return early
+    why = f' It takes at least {", ".join(least)}.' if least else ''
+    return [
+      *early,
+      f'Risk-controlled: {tuned} tuning examples do not show that leaving '
+      f'early loses at most {" or ".join(late)}, so all {dims[-1]} dimensions '
+      f'are used there.{why}',
+    ]
 
 
 class Tally:

@@ -55,19 +55,30 @@ class FewShot:
   def run(self, evidence) -> tuple[list[dict], dict]:
     random = np.random.default_rng(self.seed)
     queries, database = evidence.queries, evidence.database
+    counts = np.unique(database.labels, return_counts=True)[1]
+    given = tuple(k for k in self.shots if k <= counts.max())
+    lacking = {k: int(np.sum(counts < k)) for k in given}
+    details = {
+      'draws': self.draws,
+      'classes': len(counts),
+      'classes_with_fewer_rows': {str(k): n for k, n in lacking.items()},
+      'text': sentences(self.shots, lacking, counts),
+    }
+    if not given:
+      return [], details
     asked = vectors.drawn(random, len(queries), self.queries)
     embeddings = np.asarray(queries.embeddings[asked], np.float32)
     hits = np.zeros(
-      (len(self.shots), len(evidence.dims), self.draws, len(asked)), bool
+      (len(given), len(evidence.dims), self.draws, len(asked)), bool
     )
     for draw in range(self.draws):
-      classes, support = supports(random, database.labels, self.shots[-1])
+      classes, support = supports(random, database.labels, given[-1])
       found = nearest_means(
-        embeddings, database.embeddings, support, evidence.dims, self.shots
+        embeddings, database.embeddings, support, evidence.dims, given
       )
       hits[:, :, draw] = classes[found] == queries.labels[asked]
     rows = []
-    for some, shots in zip(hits, self.shots):
+    for some, shots in zip(hits, given):
       for right, m in zip(some, evidence.dims):
         value, interval = right.mean(), crossed_interval(right)
         extra = {'k': shots, 'draws': self.draws}
@@ -76,13 +87,23 @@ class FewShot:
             'few_shot', 'top1', m, value, interval, len(asked), **extra
           )
         )
-    counts = np.unique(database.labels, return_counts=True)[1]
-    few = {str(k): int(np.sum(counts < k)) for k in self.shots}
-    return rows, {
-      'draws': self.draws,
-      'classes': len(counts),
-      'classes_with_fewer_rows': few,
-    }
+    return rows, details
+
+
+def sentences(shots, lacking: dict, counts: Int[np.ndarray, 'v']) -> list[str]:
+  """What the classes have too few rows for."""
+  said = [
+    f'Few-shot: no class has {k} rows, so there are no {k} shots.'
+    for k in shots
+    if k not in lacking
+  ]
+  worst = max(lacking.items(), key=lambda one: one[1], default=(0, 0))
+  if worst[1]:
+    said.append(
+      f'Few-shot: {worst[1]} of {len(counts)} classes have fewer than '
+      f'{worst[0]} rows and give all they have.'
+    )
+  return said
 
 
 def supports(

@@ -119,6 +119,7 @@ def few_shot(seen):
       )
     )
   ]
+  yield from blocks.sentences(seen, 'few_shot')
   if lines:
     yield charts.draw(
       'Few examples per class, nearest mean',

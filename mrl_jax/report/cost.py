@@ -18,6 +18,9 @@ WORDS = {'top1': '1-NN top-1', 'recall': 'recall'}
 
 def pareto(seen):
   """All combinations, and the front that no other is better than."""
+  said = seen.details.get('precision', {}).get('recommendation')
+  if isinstance(said, dict) and 'how' in said:
+    yield blocks.Text(said['how'])
   for metric in sorted({r['metric'] for r in rows(seen)}, reverse=True):
     points = [row for row in rows(seen) if row['metric'] == metric]
     found = {}

@@ -65,8 +65,16 @@ def sections(seen: results.Evaluation) -> list[blocks.Section]:
   around = [
     blocks.Code(title, json.dumps(content, indent=2))
     for title, content in (
-      ('config.json', seen.config),
-      ('environment.json', seen.environment),
+      ('config.json, of the training', seen.config),
+      ('environment.json, of the training', seen.environment),
+      (
+        'evaluation.json: options and environment of the results above',
+        {
+          key: value
+          for key, value in seen.details.get('evaluation', {}).items()
+          if key != 'notes'
+        },
+      ),
     )
     if content
   ]
@@ -81,7 +89,7 @@ def answer(seen: results.Evaluation) -> list[blocks.Text]:
   return [
     blocks.Text(words, strong=not index)
     for index, words in enumerate(headline.words(seen))
-  ]
+  ] + list(blocks.sentences(seen, 'evaluation', 'notes'))
 
 
 def built(part, seen: results.Evaluation, notes: list[str]) -> list:

@@ -1,0 +1,48 @@
+"""What is said of vectors before their numbers are believed."""
+
+import numpy as np
+import pytest
+
+from mrl_jax.embed import remarks
+from mrl_jax.embed.vectors import Vectors
+
+
+def side(rows, seed, labels=None):
+  x = np.random.default_rng(seed).normal(size=(rows, 12)).astype(np.float32)
+  return Vectors(x, labels)
+
+
+def test_nothing_is_said_of_ordinary_vectors():
+  classes = np.arange(50) % 5
+  assert remarks.of(side(50, 0, classes), side(10, 1, classes[:10]), (4,)) == ()
+  assert remarks.of(side(50, 0), side(10, 1), (4,)) == ()
+
+
+def test_unknown_classes_copies_and_zero_prefixes_are_counted():
+  database, queries = side(50, 0, np.arange(50)), side(10, 1, np.arange(10))
+  queries.labels[7:] += 1000
+  queries.embeddings[:2] = database.embeddings[[30, 4]]
+  queries.embeddings[5, :4] = 0
+  database.embeddings[9:12, :4] = 0
+  alone, twice, empty, asked = remarks.of(database, queries, (4, 12))
+  assert alone.startswith('3 of 10 queries have a class that no row')
+  assert twice.startswith('2 of 10 queries are also rows')
+  assert empty.startswith('3 of 50 rows searched are zero in all of their fir')
+  assert asked.startswith('1 of 10 queries are zero in all of their first 4 d')
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float64])
+def test_copies_are_found_across_chunks_but_not_among_permutations(
+  monkeypatch, dtype
+):
+  monkeypatch.setattr(remarks, 'ROWS_AT_ONCE', 7)
+  x = np.random.default_rng(0).integers(-3, 4, (400, 12))
+  database = Vectors(x.astype(dtype))
+  turned = Vectors(np.roll(x, 1, axis=1)[:, ::-1].astype(np.float32))
+  same = {tuple(row) for row in x.tolist()}
+  copies = sum(tuple(row) in same for row in turned.embeddings.tolist())
+  assert copies < 10
+  said = remarks.of(database, turned, (12,))
+  assert len(said) == bool(copies)
+  (found,) = remarks.of(database, Vectors(x.astype(np.float32)), (12,))
+  assert found.startswith('400 of 400 queries are also rows')
