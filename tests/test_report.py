@@ -10,6 +10,7 @@ import re
 import pytest
 
 from mrl_jax.report import (
+  adaptive,
   blocks,
   charts,
   compare,
@@ -344,6 +345,18 @@ def test_labels():
   }
   for name, label in names.items():
     assert results.label(name) == label
+
+
+def test_policies_are_named_as_in_their_chart():
+  names = 'paper conditional joint16 risk0.005 risk0.02 else'.split()
+  assert [adaptive.policy(name) for name in names] == [
+    "the paper's thresholds",
+    'thresholds on those that arrive',
+    'joint search, 16 dims',
+    'bounded risk, 0.5%',
+    'bounded risk, 2%',
+    'else',
+  ]
 
 
 def test_bins_of_few_examples_are_not_drawn(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from mrl_jax import errors, metrics, sharding
 from mrl_jax.embed import evidence, schedules, search, shortlist
 from mrl_jax.embed.vectors import Vectors
+from mrl_jax.evaluators import search as timing
 from mrl_jax.evaluators.search import Search
 
 DIMS = (4, 6, 16)
@@ -318,6 +319,14 @@ def test_reported_queries_are_not_those_that_choose(monkeypatch):
   np.testing.assert_allclose(
     given[1][0], -np.sort(-full, axis=1)[:, :5], atol=1e-6
   )
+
+
+def test_a_time_is_the_least_of_what_fits_into_a_second(monkeypatch):
+  now = iter([0.0, 0.3, 1.0, 1.1, 2.0, 2.9])
+  monkeypatch.setattr(timing.time, 'perf_counter', lambda: next(now))
+  assert timing.timed(lambda: None) == pytest.approx(0.1)
+  now = iter(range(0, 100, 10))
+  assert timing.timed(lambda: None) == 10 and next(now) == 20
 
 
 def test_without_faiss_its_indexes_are_left_out(monkeypatch):

@@ -84,20 +84,32 @@ def oracle(seen) -> list[charts.Line]:
   return lines
 
 
+def policy(variant: str) -> str:
+  """`joint16` as 'joint search, 16 dims', `risk0.01` as 'bounded risk, 1%'."""
+  family, target = re.fullmatch(r'(.*?)([\d.]*)', variant).groups()
+  said = FAMILIES.get(family, (family,))[0]
+  if not target:
+    return said
+  return f'{said}, ' + (
+    f'{100 * float(target):g}%' if family == 'risk' else f'{target} dims'
+  )
+
+
 def policies(rows) -> blocks.Table:
-  columns = ('expected_dim', 'cumulative', 'deviation')
+  columns = ('expected_dim', 'cumulative')
   return blocks.Table(
     ['policy', 'top-1, %', 'mean dim', 'sum of dims tried', 'deviation'],
     [
       [
-        row.get('variant', ''),
+        policy(row.get('variant', '')),
         blocks.interval(row),
         *(blocks.number(row.get(key, '-')) for key in columns),
+        blocks.percent(row.get('deviation')),
       ]
       for row in rows
     ],
     'The sum counts every dimension tried on the way. The deviation is that '
-    'of the accuracy over splits, as a fraction.',
+    'of the accuracy over splits, in points.',
   )
 
 
