@@ -135,7 +135,7 @@ def publish(
   title = f'step {step}, %' if step else '%'
   said = details.get('precision', {}).get('recommendation', {}).get('text', '')
   print(f'\n{title}, with 95% intervals\n{tables.text(rows, said)}')
-  for note in details['evaluation']['notes']:
+  for note in details.get('evaluation', {}).get('notes', ()):
     print(f'note: {note}')
   print(f'report: {report}\n', flush=True)
 
