@@ -30,10 +30,10 @@ def of_state(
     if last or step >= run.steps or name in run.config.eval.often
   }
   rows, details = look(chosen, run.evidence(state.best_params, state.stats))
-  details['evaluation'] = around(run.config, rows, details)
   rows = [{**row, 'step': step} for row in rows]
   values = {metrics.flat_name(row): row['value'] for row in rows}
-  if jax.process_index() == 0 and rows:
+  if jax.process_index() == 0 and (rows or details):
+    details['evaluation'] = around(run.config, rows, details)
     folder = run.workdir / 'eval' / str(step)
     if kept:
       rows, details = beside(folder, rows, details)
