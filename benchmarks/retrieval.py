@@ -57,7 +57,7 @@ def methods(ready, width: int, dim: int, graph: bool) -> dict:
   `graph`: also HNSW at full width, which takes minutes to build.
   """
   rows, mesh = len(ready), sharding.make_mesh()
-  unit = ready.prefix(width)
+  resident = search.Resident(ready.embeddings, (width,), mesh)
   plans = {
     f'adaptive {dim}, 200 at {width}': schedules.adaptive(dim, 200, width),
     f'funnel from {dim // 2}': schedules.funnel(dim // 2, width, K),
@@ -66,7 +66,7 @@ def methods(ready, width: int, dim: int, graph: bool) -> dict:
   found = {
     f'faiss Flat {width}': lambda q: flat.search(q, K)[1],
     f'exact {width}, on device': lambda q: np.asarray(
-      search.nested_top_k(q, unit, (width,), K, mesh)[1][0]
+      resident.top_k(q, K)[1][0]
     ),
   }
   for name, plan in plans.items():

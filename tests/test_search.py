@@ -3,13 +3,15 @@
 import json
 import sys
 import tracemalloc
+import types
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
-from mrl_jax import errors, metrics, sharding
-from mrl_jax.embed import evidence, schedules, search, shortlist
+from mrl_jax import chips, costs, errors, metrics, sharding
+from mrl_jax.embed import evidence, schedules, search, selection, shortlist
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import search as timing
 from mrl_jax.evaluators.search import Search
@@ -24,9 +26,10 @@ def small(monkeypatch):
     'ROWS_AT_ONCE': 200,
     'QUERIES_AT_ONCE': 8,
     'SCORES_AT_ONCE': 8 * 3 * 100,
-    'GROUP': 4,
+    'LENGTHS_AT_ONCE': 64,
   }.items():
     monkeypatch.setattr(search, name, value)
+  monkeypatch.setattr(selection, 'GROUP', 4)
 
 
 @pytest.fixture
@@ -132,6 +135,63 @@ def test_a_search_is_compiled_once(small, one):
   assert compiled._cache_size() == 1  # three slabs, two searches
 
 
+@pytest.mark.parametrize('devices', [1, 8])
+def test_resident_rows_are_read_once(small, monkeypatch, devices):
+  queries, database = whole_numbers(530)
+  mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+  resident = search.Resident(database, DIMS, mesh)
+  assert len(resident.slabs) == 3 and len(resident) == 530
+  monkeypatch.setattr(search, 'stream', None)
+  monkeypatch.setattr(search, 'measuring', None)
+  for count, k in ((19, 7), (1, 60), (3, 530)):
+    scores, found = resident.top_k(queries[:count], k)
+    for g, m in enumerate(DIMS):
+      expected = sorted_rows(queries[:count], database, m, k)
+      np.testing.assert_array_equal(found[g], expected)
+      best = np.einsum(
+        'qm,qkm->qk', queries[:count, :m], database[expected][..., :m]
+      )
+      np.testing.assert_allclose(scores[g], best / m, atol=1e-6)
+  with pytest.raises(ValueError, match='k=531 must be from 1 to the 530 rows'):
+    resident.top_k(queries, 531)
+  with pytest.raises(ValueError, match='queries are 15 wide, the database 16'):
+    resident.top_k(queries[:, :15], 3)
+
+
+def struct(shape, dtype, mesh, *axes):
+  where = NamedSharding(mesh, PartitionSpec(*axes))
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+
+
+@pytest.mark.parametrize('approximate', [False, True])
+def test_compiles_for_tpu_and_sends_the_best_only(approximate):
+  pytest.importorskip('libtpu')
+  mesh = sharding.make_mesh(devices=chips.devices('v5e:2x2'))
+  dims, k, queries, split = (8, 64, 256), 10, 256, mesh.axis_names
+  slab, chunk = search.sizes(500_000, queries, len(dims), mesh.size)
+  best = 2, len(dims), queries, k
+  program = search.program(mesh, dims, k, chunk, approximate)
+  compiled = program.lower(
+    struct((2, 256, queries), np.float32, mesh),
+    search.Slab(
+      struct((3,), np.int32, mesh),
+      struct((slab, 256), np.float32, mesh, split),
+      struct((len(dims), slab), np.float32, mesh, None, split),
+    ),
+    struct(best, np.float32, mesh),
+    struct(best, np.int32, mesh),
+  ).compile()
+  text = compiled.as_text()
+  assert ('PartialReduce' in text) == approximate
+  sent = {kind: m for kind, m in costs.collectives(text).items() if m['count']}
+  one = len(dims) * queries * k * 8  # scores and rows
+  assert sent == {'all-gather': {'count': 2, 'bytes': mesh.size * one}}
+  scores, memory = 4 * len(dims) * queries * chunk, compiled.memory_analysis()
+  # One chunk's scores, and none at all where each is looked at only once.
+  most = scores / 4 if approximate else 1.5 * scores
+  assert memory.temp_size_in_bytes < most
+
+
 def test_zero_rows_and_zero_queries_score_zero(small, one):
   queries, database = whole_numbers(300)
   database[5], queries[2] = 0, 0
@@ -152,17 +212,17 @@ def test_slabs_and_chunks_cover_all_and_little_twice(
   slab, chunk = search.sizes(total, tile, prefixes, devices)
   share = slab // devices
   assert slab % devices == 0 and 0 < chunk <= share
-  assert chunk % search.GROUP == 0 or share < 2 * search.GROUP
+  assert chunk % selection.GROUP == 0 or share < 2 * selection.GROUP
   assert chunk * tile * prefixes <= 1.1 * search.SCORES_AT_ONCE
   assert slab <= min(search.ROWS_AT_ONCE, total) + devices
   slabs, chunks = -(-total // slab), -(-share // chunk)
   assert slabs * slab - total < slabs * devices
-  assert chunks * chunk - share < chunks * 2 * search.GROUP
+  assert chunks * chunk - share < chunks * 2 * selection.GROUP
 
 
 def plain(rows, columns=5):
   ones = jax.numpy.ones
-  return search.Scale(ones(rows, bool), ones(rows), ones(columns))
+  return selection.Scale(ones(rows, bool), ones(rows), ones(columns))
 
 
 @pytest.mark.parametrize('rows', [1, 7, 8, 9, 63, 1000])
@@ -172,11 +232,11 @@ def test_groups_of_groups_hold_the_best(rows, k):
   # The largest are rare, so that groups of equal scores have other maxima.
   scores = rng.geometric(0.3, (rows, 5)).astype(np.float32)
   naive = [
-    scores[start : start + search.GROUP].max(axis=0)
-    for start in range(0, rows, search.GROUP)
+    scores[start : start + selection.GROUP].max(axis=0)
+    for start in range(0, rows, selection.GROUP)
   ]
-  np.testing.assert_array_equal(search.group_maxima(scores), naive)
-  best, found = search.exactly(jax.numpy.array(scores), plain(rows), k)
+  np.testing.assert_array_equal(selection.group_maxima(scores), naive)
+  best, found = selection.exactly(jax.numpy.array(scores), plain(rows), k)
   expected = np.argsort(-scores.T, axis=1, kind='stable')[:, :k]
   np.testing.assert_array_equal(found, expected)
   np.testing.assert_array_equal(best, np.take_along_axis(scores.T, expected, 1))
@@ -262,11 +322,13 @@ def test_rows_equal_naive_recall_on_the_reported_half():
       assert abs(one['value'] - hits) < 1e-9
       assert one['mflops'] == (600 * m + 40 * 32) / 1e6
   assert found['recall', 'prefix', 32]['value'] == 1
+  assert found['recall', 'device', 32]['value'] == 1
+  assert found['recall', 'device', 32]['mflops'] == 600 * 32 / 1e6
   chosen = [r for r in rows if r['variant'] == 'funnel_auto']
   assert len(chosen) == 2 and chosen[0]['mflops'] <= 600 * 32 / 4e6
   variants = {r['variant'] for r in rows}
   assert variants == {
-    'prefix', 'ar', 'funnel', 'funnel_auto', 'flat', 'hnsw', 'ivf'
+    'prefix', 'ar', 'funnel', 'funnel_auto', 'device', 'flat', 'hnsw', 'ivf'
   }  # fmt: skip
   names = [metrics.flat_name(r) for r in rows]
   assert len(set(names)) == len(names)
@@ -299,7 +361,7 @@ def test_small_databases_single_queries_and_no_labels():
   assert Search(shortlist=9).run(seen)[1]['k'] == 9  # nothing was asked for
   only = material(rows=12, queries=4, dims=(32,))
   rows, details = Search(k=3).run(only)
-  assert {r['variant'] for r in rows} == {'prefix'}
+  assert {r['variant'] for r in rows} == {'prefix', 'device'}
 
 
 def test_reported_queries_are_not_those_that_choose(monkeypatch):
@@ -334,3 +396,45 @@ def test_without_faiss_its_indexes_are_left_out(monkeypatch):
   rows, details = Search(k=5).run(material())
   assert not {'flat', 'hnsw', 'ivf'} & {r['variant'] for r in rows}
   assert 'not installed: pip install' in details['left_out']['faiss']
+
+
+def test_on_a_tpu_the_approximate_search_runs_too(monkeypatch):
+  asked = []
+  top_k = search.Resident.top_k
+
+  def spy(self, queries, k, approximate=False):
+    asked.append(approximate)
+    return top_k(self, queries, k, approximate)
+
+  monkeypatch.setattr(search.Resident, 'top_k', spy)
+  monkeypatch.setattr(timing.sharding, 'platform', lambda mesh: 'tpu')
+  rows, details = Search(k=5, faiss=False).run(material())
+  found = {r['variant']: r for r in rows if r['metric'] == 'recall'}
+  assert found['device']['value'] == 1
+  assert found['device_approximate']['value'] > 0.95
+  assert set(asked) == {False, True}
+  assert [m['about'] for m in details['methods'][:2]] == [
+    'all rows at 32, 1 x tpu'
+  ] * 2
+
+
+def test_rows_that_a_device_cannot_keep_are_left_out(monkeypatch):
+  ready = shortlist.Database(np.ones((600, 32), np.float32))
+
+  def mesh(limit, devices=1):
+    stats = None if limit is None else {'bytes_limit': limit}
+    device = types.SimpleNamespace(memory_stats=lambda: stats)
+    return types.SimpleNamespace(
+      devices=np.array([device] * devices), size=devices
+    )
+
+  needed = 600 * 32 * 4
+  assert not timing.crowded(ready, mesh(None))
+  assert not timing.crowded(ready, mesh(2 * needed))
+  assert not timing.crowded(ready, mesh(needed, devices=2))
+  assert 'exceed 50% of its memory' in timing.crowded(ready, mesh(needed))
+  seen = material()
+  monkeypatch.setattr(timing.jax, 'process_count', lambda: 2)
+  rows, details = Search(k=5, faiss=False).run(seen)
+  assert 'device' not in {r['variant'] for r in rows}
+  assert 'wait for each other' in details['left_out']['device']

@@ -1,7 +1,7 @@
 """Exact nearest neighbours at every prefix in one pass over the database."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,14 +10,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mrl_jax import nested
-from mrl_jax.shapes import Array, Bool, Float, Int
+from mrl_jax.embed import selection
+from mrl_jax.shapes import Array, Float, Int
 
 ROWS_AT_ONCE = 65_536  # a slab: read of the database at once
 QUERIES_AT_ONCE = 256
+LENGTHS_AT_ONCE = 1024  # rows: all blocks of theirs are read from a cache
 SCORES_AT_ONCE = 1 << 25  # g * r * q of them are alive on one device
-GROUP = 8
 EPSILON = 1e-30  # under the root: a prefix may be 1e-10 of its row
-RECALL_TARGET = 0.99  # of approximate=True
 
 
 def nested_top_k(
@@ -36,21 +36,87 @@ def nested_top_k(
   of it are read one after another, each split over all devices of the mesh,
   and only every device's k best are gathered: g * q * k scores and rows.
   Equal scores keep the smaller row first. Zero rows score 0. Every process
-  passes the same arrays.
+  passes the same arrays. To search often, keep the rows on the devices:
+  `Resident`.
 
   `approximate` takes jax.lax.approx_max_k with a recall of 0.99 in each chunk
-  of rows, fast on a TPU (arXiv:2206.14286) and exact elsewhere.
+  of rows, fast on a TPU (arXiv:2206.14286) and exact elsewhere. It leaves
+  nothing out where a hundred times k exceeds a chunk.
 
   Raises:
     ValueError: if k exceeds the rows, or widths differ.
   """
   dims = tuple(int(m) for m in dims)
   check(queries, database, dims, k)
-  total, tile = len(database), min(QUERIES_AT_ONCE, len(queries))
-  slab, chunk = sizes(total, tile, len(dims), mesh.size)
+  parts = slabs(database, dims, mesh)
+  return best_of(parts, queries, len(database), dims, k, mesh, approximate)
+
+
+class Resident:
+  """A database that stays on the devices, to be searched many times.
+
+  Takes what `nested_top_k` takes and finds what it finds, without reading the
+  rows and measuring their lengths for every call. All rows up to the widest
+  of `dims` must fit the devices' memory together, in float16 if they are,
+  else in float32.
+  """
+
+  def __init__(
+    self, database: Float[np.ndarray, 'r d'], dims: Sequence[int], mesh: Mesh
+  ):
+    self.dims, self.mesh = tuple(int(m) for m in dims), mesh
+    self.shape = database.shape
+    self.slabs = list(slabs(database, self.dims, mesh))
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def top_k(
+    self, queries: Float[np.ndarray, 'q d'], k: int, approximate: bool = False
+  ) -> tuple[Float[Array, 'g q k'], Int[Array, 'g q k']]:
+    """(cosine similarities, rows) of the k nearest rows per prefix."""
+    check(queries, self, self.dims, k)
+    return best_of(
+      self.slabs, queries, len(self), self.dims, k, self.mesh, approximate
+    )
+
+
+class Slab(NamedTuple):
+  """Consecutive rows, split over the devices.
+
+  Attributes:
+    limits: where it starts, its first row that no slab before it has, and the
+      number of rows of the database.
+    lengths: 1 / length of every prefix of every row.
+  """
+
+  limits: Int[np.ndarray, '3']
+  rows: Float[Array, 's d']
+  lengths: Float[Array, 'g s']
+
+
+def slabs(database, dims: tuple[int, ...], mesh: Mesh) -> Iterator[Slab]:
+  """The database on the devices, part by part."""
+  total = len(database)
+  size = sizes(total, 1, len(dims), mesh.size)[0]
+  apart = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+  measure = measuring(mesh, dims)
+  for first in range(0, total, size):
+    # The last slab starts early enough to be full.
+    start = max(min(first, total - size), 0)
+    rows = stream(database, start, size, dims[-1], apart)
+    limits = np.array([start, first, total], np.int32)
+    yield Slab(limits, rows, measure(rows))
+
+
+def best_of(
+  parts: Iterable[Slab], queries, total, dims, k, mesh, approximate
+) -> tuple:
+  """The k nearest rows of all slabs."""
+  tile = min(QUERIES_AT_ONCE, len(queries))
+  chunk = sizes(total, tile, len(dims), mesh.size)[1]
   search = program(mesh, dims, k, chunk, approximate)
   everywhere = NamedSharding(mesh, PartitionSpec())
-  apart = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
   count = round_up(len(queries), tile)
   # Columns of queries: a reduction over rows then runs over whole lanes.
   columns = filled(queries, 0, count, dims[-1]).reshape(-1, tile, dims[-1])
@@ -60,11 +126,8 @@ def nested_top_k(
     place(np.full(shape, -np.inf, np.float32), everywhere),
     place(np.zeros(shape, np.int32), everywhere),
   )
-  for first in range(0, total, slab):
-    # The last slab starts early enough to be full.
-    start = max(min(first, total - slab), 0)
-    part = stream(database, start, slab, dims[-1], apart)
-    best = search(asked, part, np.array([start, first, total]), *best)
+  for slab in parts:
+    best = search(asked, slab, *best)
     jax.block_until_ready(best)  # else the slabs would pile up
   return tuple(
     x.swapaxes(0, 1).reshape(len(dims), count, k)[:, : len(queries)]
@@ -94,11 +157,11 @@ def sizes(total: int, tile: int, prefixes: int, devices: int) -> tuple:
   """
   slabs = -(-total // ROWS_AT_ONCE)
   share = -(-total // (slabs * devices))
-  most = max(SCORES_AT_ONCE // (prefixes * tile), GROUP)
+  most = max(SCORES_AT_ONCE // (prefixes * tile), selection.GROUP)
   chunks = -(-share // most)
-  chunk = round_up(-(-share // chunks), GROUP)
+  chunk = round_up(-(-share // chunks), selection.GROUP)
   if chunk > share:
-    chunk = round_up(-(-share // 2), GROUP)
+    chunk = round_up(-(-share // 2), selection.GROUP)
   return devices * share, min(chunk, share)
 
 
@@ -107,57 +170,85 @@ def program(mesh: Mesh, dims, k: int, chunk: int, approximate: bool):
   """The jitted search of one slab, merged with what was best before it."""
   axes = mesh.axis_names
 
-  def local(asked, own, limits, scores, rows):
-    start, first, total = limits
+  def local(asked, slab, scores, rows):
+    own, (start, first, total) = slab.rows, slab.limits
     start += jax.lax.axis_index(axes) * len(own)
-    begins = jnp.arange(-(-len(own) // chunk), dtype=jnp.int32) * chunk
-
-    def ready(begin):
-      """(its first row, which rows are new, 1 / lengths) of a chunk."""
-      place = jnp.minimum(begin, len(own) - chunk)
-      row = place + jnp.arange(chunk, dtype=jnp.int32)
-      new = (row >= begin) & (row + start >= first) & (row + start < total)
-      block = jax.lax.dynamic_slice_in_dim(own, place, chunk)
-      return place, new, 1 / row_norms(block, dims)
 
     def one(asked_best):
       columns, *best = asked_best
       scale = 1 / nested.prefix_norms(columns.T, dims, EPSILON)
 
-      def step(best, given):
-        place, new, lengths = given
+      def step(best, begin):
+        place = jnp.minimum(begin, len(own) - chunk)
+        row = place + jnp.arange(chunk, dtype=jnp.int32)
+        new = (row >= begin) & (row + start >= first) & (row + start < total)
+        lengths = jax.lax.dynamic_slice_in_dim(slab.lengths, place, chunk, 1)
         products = prefix_products(own, place, chunk, columns, dims)
-        find = approximately if approximate else exactly
+        find = selection.approximately if approximate else selection.exactly
         scores, rows = zip(
           *(
-            find(product, Scale(new, lengths[g], scale[g]), k)
+            find(product, selection.Scale(new, lengths[g], scale[g]), k)
             for g, product in enumerate(products)
           )
         )
         found = jnp.stack(scores), jnp.stack(rows) + place + start
-        return merge(best, found, k), None
+        return selection.merge(best, found, k), None
 
       shape = (len(dims), columns.shape[1], k)
       empty = jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)
-      found = jax.lax.scan(step, empty, prepared)[0]
+      found = jax.lax.scan(step, empty, begins(len(own), chunk))[0]
       if mesh.size > 1:
         found = (jax.lax.all_gather(x, axes, axis=2, tiled=True) for x in found)
-      return merge(best, found, k)
+      return selection.merge(best, found, k)
 
-    prepared = jax.lax.map(ready, begins)
     return jax.lax.map(one, (asked, scores, rows))
 
-  whole, split = PartitionSpec(), PartitionSpec(axes)
+  whole = PartitionSpec()
+  parts = Slab(whole, PartitionSpec(axes), PartitionSpec(None, axes))
   return jax.jit(
     jax.shard_map(
       local,
       mesh=mesh,
-      in_specs=(whole, split, whole, whole, whole),
+      in_specs=(whole, parts, whole, whole),
       out_specs=whole,
       check_vma=False,
     ),
-    donate_argnums=(3, 4),
+    donate_argnums=(2, 3),
   )
+
+
+@functools.lru_cache(maxsize=32)
+def measuring(mesh: Mesh, dims):
+  """The jitted 1 / length of every prefix of a slab's rows, [g s]."""
+  axes = mesh.axis_names
+
+  def local(own):
+    size = min(LENGTHS_AT_ONCE, len(own))
+
+    def step(lengths, begin):
+      place = jnp.minimum(begin, len(own) - size)
+      block = jax.lax.dynamic_slice_in_dim(own, place, size)
+      return jax.lax.dynamic_update_slice_in_dim(
+        lengths, 1 / row_norms(block, dims), place, 1
+      ), None
+
+    lengths = jnp.zeros((len(dims), len(own)))
+    return jax.lax.scan(step, lengths, begins(len(own), size))[0]
+
+  return jax.jit(
+    jax.shard_map(
+      local,
+      mesh=mesh,
+      in_specs=PartitionSpec(axes),
+      out_specs=PartitionSpec(None, axes),
+      check_vma=False,
+    )
+  )
+
+
+def begins(rows: int, chunk: int) -> Int[Array, 'n']:
+  """Where chunks begin; the last one reaches back to be whole."""
+  return jnp.arange(-(-rows // chunk), dtype=jnp.int32) * chunk
 
 
 def row_norms(rows: Float[Array, 'r d'], dims) -> Float[Array, 'g r']:
@@ -171,25 +262,6 @@ def row_norms(rows: Float[Array, 'r d'], dims) -> Float[Array, 'g r']:
   return jnp.sqrt(jnp.stack(sums) + EPSILON)
 
 
-class Scale(NamedTuple):
-  """What makes products of a chunk cosines: -inf for rows that are not new."""
-
-  new: Bool[Array, 'r']
-  rows: Float[Array, 'r']
-  columns: Float[Array, 'q']
-
-  def all(self, products: Float[Array, 'r q']) -> Float[Array, 'r q']:
-    scaled = products * self.rows[:, None] * self.columns
-    return jnp.where(self.new[:, None], scaled, -jnp.inf)
-
-  def some(self, products, rows: Int[Array, 'n q']) -> Float[Array, 'n q']:
-    """`all` at some rows of each column; those beyond the last are not new."""
-    near = jnp.take_along_axis(products, rows, axis=0, mode='clip')
-    scaled = near * self.rows.at[rows].get(mode='clip') * self.columns
-    new = self.new.at[rows].get(mode='fill', fill_value=False)
-    return jnp.where(new, scaled, -jnp.inf)
-
-
 def prefix_products(own, place, chunk, columns, dims) -> list:
   """nested.prefix_products of some rows [r q], in full precision."""
   products = []
@@ -201,68 +273,6 @@ def prefix_products(own, place, chunk, columns, dims) -> list:
     one = jnp.matmul(rows, columns[part], precision='highest')
     products.append(products[-1] + one if products else one)
   return products
-
-
-def exactly(products: Float[Array, 'r q'], scale: Scale, k: int) -> tuple:
-  """(the k best scores or all, their rows), [q k].
-
-  The k groups of consecutive rows with the largest maxima hold the k best
-  rows: a row outside them has k group maxima before it. Of equal maxima the
-  earlier groups are taken, and groups are looked through in order, so that of
-  equal scores the smaller row comes first.
-  """
-  if len(products) <= GROUP * k:
-    scores = scale.all(products)
-    return jax.lax.top_k(scores.T, min(k, len(products)))
-  rows = members(best_rows(group_maxima(scale.all(products)), k))
-  best, order = jax.lax.top_k(scale.some(products, rows.T).T, k)
-  return best, jnp.take_along_axis(rows, order, axis=-1)
-
-
-def best_rows(scores: Float[Array, 'r q'], k: int) -> Int[Array, 'q k']:
-  """Rows of the k best scores or all, found through groups of groups."""
-  if len(scores) <= GROUP * k:
-    return jax.lax.top_k(scores.T, min(k, len(scores)))[1]
-  rows = members(best_rows(group_maxima(scores), k))
-  some = jnp.take_along_axis(
-    scores, rows.T, axis=0, mode='fill', fill_value=-jnp.inf
-  )
-  order = jax.lax.top_k(some.T, k)[1]
-  return jnp.take_along_axis(rows, order, axis=-1)
-
-
-def group_maxima(scores: Float[Array, 'r q']) -> Float[Array, 'n q']:
-  """The largest of every GROUP rows, the last group may be smaller."""
-  lacking = -len(scores) % GROUP
-  if lacking:
-    fill = ((0, lacking), (0, 0))
-    scores = jnp.pad(scores, fill, constant_values=-jnp.inf)
-  return jnp.max(scores.reshape(-1, GROUP, scores.shape[1]), axis=1)
-
-
-def members(groups: Int[Array, 'q k']) -> Int[Array, 'q n']:
-  """Rows of the groups, increasing."""
-  groups = jnp.sort(groups, axis=-1)[..., None]
-  rows = groups * GROUP + jnp.arange(GROUP, dtype=jnp.int32)
-  return rows.reshape(len(rows), -1)
-
-
-def approximately(products: Float[Array, 'r q'], scale: Scale, k: int):
-  """(scores, rows) [q k] of most of the k best, or of all."""
-  return tuple(
-    jax.lax.approx_max_k(
-      scale.all(products).T,
-      min(k, len(products)),
-      recall_target=RECALL_TARGET,
-    )
-  )
-
-
-def merge(best, found, k: int) -> tuple:
-  """The k best of two lists; equal scores keep the order of the lists."""
-  scores, rows = (jnp.concatenate(both, axis=-1) for both in zip(best, found))
-  scores, order = jax.lax.top_k(scores, k)
-  return scores, jnp.take_along_axis(rows, order, axis=-1)
 
 
 def round_up(size: int, multiple: int) -> int:

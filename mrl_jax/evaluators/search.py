@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from mrl_jax import errors, metrics
+from mrl_jax import errors, metrics, sharding
 from mrl_jax.embed import indexes, schedules, search, shortlist
 from mrl_jax.shapes import Float
 
@@ -16,6 +17,7 @@ USUAL = 10  # neighbours
 INDEX_SHARE = 8  # faiss holds the dim nearest to an eighth of the width
 HNSW_ROWS = 300_000  # a graph of more takes minutes to build
 SINGLES = 20  # queries timed one by one
+DEVICE_SHARE = 0.5  # of a device's memory, for the rows it keeps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Search:
   Variants: `prefix`, exact search at one prefix only; `ar`, adaptive retrieval
   (paper, section 4.3.1): a shortlist there, reranked at full width; `funnel`,
   the paper's; `funnel_auto`, the schedule chosen on other queries within a
-  budget; `flat`, `hnsw` and `ivf`, faiss on a prefix, reranked at full width.
-  A row's dim is that of the first shortlist. Half of the queries choose, the
-  other half is reported. `bytes` are those of what the shortlist looks
-  through; the full rows to rerank may lie in a file.
+  budget; `device`, all rows at full width on the devices, and on a TPU
+  `device_approximate`; `flat`, `hnsw` and `ivf`, faiss on a prefix, reranked
+  at full width. A row's dim is that of the first shortlist. Half of the
+  queries choose, the other half is reported. `bytes` are those of what the
+  shortlist looks through; the full rows to rerank may lie in a file.
 
   Args:
     shortlist: rows reranked, no more than there are.
@@ -80,7 +83,7 @@ class Search:
     dims = self.check(evidence)
     seen = gather(evidence, self.queries, self.k)
     left_out, rows, table = {}, [], []
-    for method in self.methods(seen, evidence.dims, dims, left_out):
+    for method in self.methods(seen, evidence, dims, left_out):
       made, described = measured(method, seen, self.k)
       rows += made
       table.append(described)
@@ -96,10 +99,15 @@ class Search:
     return rows, details
 
   def methods(
-    self, seen: 'Seen', every, dims, left_out: dict
+    self, seen: 'Seen', evidence, dims, left_out: dict
   ) -> Iterator[Method]:
     """All ways to search, one after another; why some are left out."""
-    width, count = seen.ready.width, len(seen.ready)
+    every, width, count = evidence.dims, seen.ready.width, len(seen.ready)
+    why = crowded(seen.ready, evidence.mesh)
+    if why:
+      left_out['device'] = why
+    else:
+      yield from on_devices(seen, evidence.mesh, self.k)
     for dim in reversed(every):
       yield scheduled('prefix', seen, schedules.Schedule(dim), self.k)
       seen.ready.forget(width)  # as large as the embeddings
@@ -193,6 +201,46 @@ def gather(evidence, most: int, k: int) -> Seen:
     exact=tuple(x[0, half:] for x in exact),
     labels=labels,
   )
+
+
+def crowded(ready: shortlist.Database, mesh: Mesh) -> str:
+  """Why the devices do not keep all rows; '' if they do."""
+  if jax.process_count() > 1:
+    return 'processes that time themselves would wait for each other'
+  stats = mesh.devices.flat[0].memory_stats() or {}
+  share = ready.index_bytes(ready.width) / mesh.size
+  memory = stats.get('bytes_limit', float('inf'))
+  if share <= DEVICE_SHARE * memory:
+    return ''
+  return (
+    f'{share / 2**30:.1f} GiB of rows a device exceed {DEVICE_SHARE:.0%} of '
+    f'its memory'
+  )
+
+
+def on_devices(seen: 'Seen', mesh: Mesh, k: int) -> Iterator[Method]:
+  """All rows on the devices: exact, and approximate where that is faster."""
+  ready = seen.ready
+  started = time.perf_counter()
+  rows = search.Resident(ready.embeddings, (ready.width,), mesh)
+  jax.block_until_ready(rows.slabs)
+  taken = time.perf_counter() - started
+  cost = schedules.mflops(schedules.Schedule(ready.width), len(ready))
+  platform = sharding.platform(mesh)
+  ways = {'device': False, 'device_approximate': True}
+  for name in list(ways)[: 2 if platform == 'tpu' else 1]:
+    yield Method(
+      name=name,
+      dim=ready.width,
+      find=lambda queries, approximate=ways[name]: np.asarray(
+        rows.top_k(queries, k, approximate)[1][0]
+      ),
+      mflops=cost,
+      mflops_shortlist=cost,
+      bytes=ready.index_bytes(ready.width),
+      build_seconds=taken,
+      about=f'all rows at {ready.width}, {mesh.size} x {platform}',
+    )
 
 
 def scheduled(name: str, seen: Seen, plan, k: int) -> Method:

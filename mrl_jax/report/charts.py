@@ -10,9 +10,10 @@ from mrl_jax.report import blocks
 
 # Okabe and Ito's colours, for eyes of all kinds; darker where white needs it.
 COLOURS = (
-  '#0072b2 #d55e00 #009e73 #aa3377 #c98500 #3aa0d8 #6b6b6b #222222'.split()
+  '#0072b2 #d55e00 #009e73 #aa3377 #c98500 #3aa0d8 #6b6b6b #222222 '
+  '#8a5a2b'.split()
 )
-MARKERS = 'osD^vPX*'
+MARKERS = 'osD^vPX*p'
 STYLES = {'-': 'solid', '--': (0, (5, 2)), ':': (0, (1, 1.6))}
 
 # Drawn with these, replaced by the page's variables: light or dark.

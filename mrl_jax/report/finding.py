@@ -11,6 +11,8 @@ METHODS = {
   'hnsw': ('HNSW, then rerank', 4),
   'ivf': ('IVF, then rerank', 5),
   'flat': ('faiss Flat, then rerank', 7),
+  'device': ('exact on the device', 6),
+  'device_approximate': ('approximate on the device', 8),
 }
 METRICS = {
   'top1': ('top-1', 0),

@@ -6,9 +6,12 @@ import re
 
 from mrl_jax.report import blocks, charts
 
-DARK = '#56b4e9 #ff8a50 #2fc79a #e58bc4 #f0b840 #9ad4f5 #a0a0a0 #e6e6e6'.split()
+DARK = (
+  '#56b4e9 #ff8a50 #2fc79a #e58bc4 #f0b840 #9ad4f5 #a0a0a0 #e6e6e6 '
+  '#c9996b'.split()
+)
 # What matplotlib calls its markers.
-GLYPHS = dict(zip(charts.MARKERS, '●■◆▲▼✚✖★'))
+GLYPHS = dict(zip(charts.MARKERS, '●■◆▲▼✚✖★⬟'))
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1917;--soft:#57534e;--line:#dcd8d4;
 --ground:#fff;--panel:#f5f5f4;--good:#00694d;--bad:#b04400;%s}
