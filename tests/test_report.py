@@ -142,7 +142,7 @@ def cascade_rows():
 def search_rows():
   rows = []
   for i, variant in enumerate(
-    'prefix ar funnel funnel_auto hnsw ivf flat'.split()
+    'prefix ar funnel funnel_auto hnsw ivf flat device'.split()
   ):
     for dim in DIMS:
       work = dim * (0.2 if variant in ('hnsw', 'ivf') else 1)
@@ -449,6 +449,16 @@ def test_every_section_has_its_charts(whole):
     assert f'aria-label="{title}"' in text
   for anchor in re.findall(r'href="#([a-z-]+)"', text):
     assert text.count(f'id="{anchor}"') == 1
+
+
+def test_the_device_is_drawn_against_time_only(whole):
+  _, text = whole
+  figures = re.findall(r'(?s)<figure><figcaption>Search: .*?</figure>', text)
+  assert len(figures) == 4
+  for figure in figures:
+    assert ('exact on the device' in figure) == ('against time' in figure)
+    assert 'exact on the prefix' in figure
+  assert text.count('exact on the device') == 2
 
 
 def test_every_row_is_in_the_page_and_in_markdown(whole):

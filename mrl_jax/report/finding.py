@@ -61,6 +61,8 @@ def mflops(seen):
     lines, found = [], seen.of('search', metric)
     for points in found.values():
       variant = points[0].get('variant', '')
+      if variant == 'device':
+        continue  # the work and the rows of `prefix` at full width
       label, colour = METHODS.get(variant, (variant, 6))
       line = curves.line(label, points, colour, x='mflops')
       lines += [line] * bool(line.x)
