@@ -188,6 +188,30 @@ def test_the_evaluator_counts_true_ids_of_the_queries(solver):
 
 
 @pytest.mark.parametrize('solver', probes.SOLVERS)
+def test_accuracy_is_scikit_learns(solver):
+  data, queries = material(), material(2000, seed=1)
+  shown = evidence.Evidence(
+    dims=DIMS,
+    trained=DIMS,
+    mesh=sharding.make_mesh(),
+    embed={'train': data, 'validation': queries}.__getitem__,
+  )
+  rows, _ = evaluator.LinearProbe(solver=solver).run(shown)
+  for row, m in zip(rows, DIMS):
+    x, scale = features(data.embeddings, m)
+    asked = np.asarray(queries.embeddings, np.float64)[:, :m] / scale
+    penalty = row['strength'] * len(x)
+    if solver == 'ridge':
+      targets = (data.labels[:, None] == IDS).astype(float)
+      scores = Ridge(alpha=penalty).fit(x, targets).predict(asked)
+    else:
+      peer = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000)
+      scores = peer.fit(x, data.labels).decision_function(asked)
+    right = IDS[scores.argmax(axis=1)] == queries.labels
+    assert abs(row['value'] - right.mean()) < 1e-6
+
+
+@pytest.mark.parametrize('solver', probes.SOLVERS)
 def test_rows_held_out_do_not_teach(solver):
   """Labels are noise: a weak penalty memorises them, and gains nothing."""
   rng = np.random.default_rng(1)
