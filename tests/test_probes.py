@@ -208,7 +208,11 @@ def test_accuracy_is_scikit_learns(solver):
       peer = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000)
       scores = peer.fit(x, data.labels).decision_function(asked)
     right = IDS[scores.argmax(axis=1)] == queries.labels
-    assert abs(row['value'] - right.mean()) < 1e-6
+    second, first = np.sort(scores, axis=1)[:, -2:].T
+    # Fits on two machines may round these few to either side.
+    close = np.sum(first - second < 1e-3)
+    assert close <= 10
+    assert abs(row['value'] - right.mean()) * len(right) <= close + 1e-6
 
 
 @pytest.mark.parametrize('solver', probes.SOLVERS)
