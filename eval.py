@@ -14,7 +14,7 @@ from mrl_jax import errors
 def main(argv: list[str]) -> int:
   options, words = configs.parse(argv, 'eval')
   try:
-    from mrl_jax import build, evaluation, progress, sharding
+    from mrl_jax import build, evaluation, foreign, progress, sharding
 
     progress.quiet()
     if options.compare:
@@ -23,12 +23,12 @@ def main(argv: list[str]) -> int:
     if options.workdir:
       config = configs.read_saved(options.workdir)
     else:
-      config = build.vector_config(options.dims)
+      config = foreign.vector_config(options.dims)
     configs.override(build.complete(config), words)
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
     if options.embeddings:
-      evaluation.of_vectors(build.frozen(config, options))
+      evaluation.of_vectors(foreign.frozen(config, options))
       return 0
     run = build.run(config, options.workdir)
     if options.export:

@@ -16,7 +16,7 @@ from mrl_jax import config as configs
 from mrl_jax.config import UsageError, blame
 from mrl_jax.data import FACTS, SOURCES, feed, transforms
 from mrl_jax.data.source import Facts
-from mrl_jax.embed import evidence, vectors
+from mrl_jax.embed import evidence
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.tasks import TASKS
@@ -465,73 +465,3 @@ def check_best(run: Run) -> None:
       f'checkpoint.best={best!r} is no result of every evaluation; '
       f'{configs.nearest(best, known)}'
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen:
-  """Embeddings that are not ours, ready to evaluate."""
-
-  folder: Path
-  config: ConfigDict
-  evaluators: dict
-  evidence: evidence.Evidence
-
-
-def vector_config(dims: str | None) -> ConfigDict:
-  """The config of an evaluation without a run; `dims` like '8,16,32'."""
-  words = dims.split(',') if dims else []
-  if not all(word.strip().isdecimal() for word in words):
-    raise UsageError(f'--dims={dims} must be whole numbers, like 8,16,32')
-  return ConfigDict(
-    dict(
-      seed=0,
-      dims=tuple(int(word) for word in words),
-      mesh=dict(data=-1, fsdp=1, tensor=1),
-      eval=dict(dims=(), only=(), often=()),
-    )
-  )
-
-
-def read_side(options, flag: str, labels_flag: str, names) -> tuple:
-  """vectors.read of two options; what is wrong is said of the one at fault."""
-  path, labels = getattr(options, flag), getattr(options, labels_flag)
-  try:
-    return vectors.read(path, labels, names)
-  except ValueError as error:
-    at_fault = labels and str(error).startswith(vectors.split_path(labels)[0])
-    if (
-      at_fault and vectors.split_path(labels)[0] == vectors.split_path(path)[0]
-    ):
-      at_fault = str(error).startswith(labels)
-    raise UsageError(
-      f'--{labels_flag if at_fault else flag}: {error}'
-    ) from error
-
-
-def frozen(config: ConfigDict, options) -> Frozen:
-  """What eval.py --embeddings evaluates; `options` are its own."""
-  evaluators = make_evaluators(config)
-  database, names = read_side(options, 'embeddings', 'labels', ())
-  with blame('--queries'):
-    if options.queries:
-      known = names
-      queries, names = read_side(options, 'queries', 'query_labels', known)
-      vectors.check_labels(database, queries, bool(known))
-    else:
-      database, queries = vectors.split(database, seed=config.seed)
-  with blame('--dims'):
-    width = database.embeddings.shape[1]
-    dims = config.dims or nested.spaced(width)
-    dims = nested.check_dims(dims, width, '--dims')
-  with blame('--queries'):
-    seen = evidence.of_vectors(
-      database,
-      queries,
-      dims,
-      evaluated_dims(config, dims),
-      names,
-      make_mesh(config),
-    )
-  stem = Path(options.embeddings.partition(':')[0]).stem
-  folder = Path(options.output or f'runs/{stem}')
-  return Frozen(folder, config, evaluators, seen)

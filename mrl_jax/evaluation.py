@@ -54,7 +54,7 @@ def of_checkpoint(run, step: int | None = None) -> dict[str, float]:
 
 
 def of_vectors(frozen) -> dict[str, float]:
-  """Evaluates embeddings from files (build.Frozen); writes into its folder."""
+  """Evaluates embeddings from files (foreign.Frozen) into their folder."""
   folder = frozen.folder
   if (folder / 'config.json').exists():
     raise errors.UsageError(

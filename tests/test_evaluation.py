@@ -297,6 +297,7 @@ def test_without_labels_neighbours_are_compared(digits, run_cli, tmp_path):
       ['--embeddings={}/x.npy', '--labels={}/short.npy'],
       '--labels: .*short.npy has 899 labels for the 900 rows',
     ),
+    (['--embeddings={}/x.npy', '--labels={}/no.npy'], '--labels: .*no.npy'),
     (['--embeddings={}/x.npy', '--labels='], '--labels is empty'),
     (['--embeddings={}/x.npy', '--dims=8,,64'], 'must be whole numbers'),
     (['--embedings={}/x.npy'], 'did you mean --embeddings'),

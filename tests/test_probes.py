@@ -166,16 +166,19 @@ def test_the_minimum_of_a_quadratic_and_of_a_steep_function():
   assert gradient <= 1e-4
 
 
-@pytest.mark.parametrize('solver', probes.SOLVERS)
-def test_the_evaluator_counts_true_ids_of_the_queries(solver):
-  data, queries = material(), material(70, seed=1)
-  shown = evidence.Evidence(
+def shown(data, queries):
+  return evidence.Evidence(
     dims=DIMS,
     trained=DIMS,
     mesh=sharding.make_mesh(),
     embed={'train': data, 'validation': queries}.__getitem__,
   )
-  rows, details = evaluator.LinearProbe(solver=solver).run(shown)
+
+
+@pytest.mark.parametrize('solver', probes.SOLVERS)
+def test_the_evaluator_counts_true_ids_of_the_queries(solver):
+  data, queries = material(), material(70, seed=1)
+  rows, details = evaluator.LinearProbe(solver=solver).run(shown(data, queries))
   found = probes.fit(data, DIMS, solver=solver)
   logits = np.asarray(found.logits(queries.embeddings, DIMS))
   right = found.classes[logits.argmax(-1)] == queries.labels
@@ -190,13 +193,7 @@ def test_the_evaluator_counts_true_ids_of_the_queries(solver):
 @pytest.mark.parametrize('solver', probes.SOLVERS)
 def test_accuracy_is_scikit_learns(solver):
   data, queries = material(), material(2000, seed=1)
-  shown = evidence.Evidence(
-    dims=DIMS,
-    trained=DIMS,
-    mesh=sharding.make_mesh(),
-    embed={'train': data, 'validation': queries}.__getitem__,
-  )
-  rows, _ = evaluator.LinearProbe(solver=solver).run(shown)
+  rows, _ = evaluator.LinearProbe(solver=solver).run(shown(data, queries))
   for row, m in zip(rows, DIMS):
     x, scale = features(data.embeddings, m)
     asked = np.asarray(queries.embeddings, np.float64)[:, :m] / scale

@@ -30,6 +30,8 @@ def small(monkeypatch):
   }.items():
     monkeypatch.setattr(search, name, value)
   monkeypatch.setattr(selection, 'GROUP', 4)
+  search.program.cache_clear()
+  search.measuring.cache_clear()
 
 
 @pytest.fixture
@@ -127,9 +129,7 @@ def test_a_search_is_compiled_once(small, one):
   queries, database = whole_numbers(530)
   search.nested_top_k(queries, database, DIMS, 3, one)
   before = search.program.cache_info().misses
-  compiled = search.program(
-    one, DIMS, 3, search.sizes(530, 8, len(DIMS), 1)[1], False
-  )
+  compiled = search.program(one, DIMS, 3, False)
   assert search.program.cache_info().misses == before
   search.nested_top_k(queries, database[::-1], DIMS, 3, one)
   assert compiled._cache_size() == 1  # three slabs, two searches
@@ -168,9 +168,10 @@ def test_compiles_for_tpu_and_sends_the_best_only(approximate):
   pytest.importorskip('libtpu')
   mesh = sharding.make_mesh(devices=chips.devices('v5e:2x2'))
   dims, k, queries, split = (8, 64, 256), 10, 256, mesh.axis_names
-  slab, chunk = search.sizes(500_000, queries, len(dims), mesh.size)
+  slab = search.slab_rows(500_000, mesh.size)
+  chunk = search.chunk_rows(slab // mesh.size, queries, len(dims))
   best = 2, len(dims), queries, k
-  program = search.program(mesh, dims, k, chunk, approximate)
+  program = search.program(mesh, dims, k, approximate)
   compiled = program.lower(
     struct((2, 256, queries), np.float32, mesh),
     search.Slab(
@@ -209,8 +210,9 @@ def test_zero_rows_and_zero_queries_score_zero(small, one):
 def test_slabs_and_chunks_cover_all_and_little_twice(
   total, devices, tile, prefixes
 ):
-  slab, chunk = search.sizes(total, tile, prefixes, devices)
+  slab = search.slab_rows(total, devices)
   share = slab // devices
+  chunk = search.chunk_rows(share, tile, prefixes)
   assert slab % devices == 0 and 0 < chunk <= share
   assert chunk % selection.GROUP == 0 or share < 2 * selection.GROUP
   assert chunk * tile * prefixes <= 1.1 * search.SCORES_AT_ONCE
@@ -389,6 +391,30 @@ def test_a_time_is_the_least_of_what_fits_into_a_second(monkeypatch):
   assert timing.timed(lambda: None) == pytest.approx(0.1)
   now = iter(range(0, 100, 10))
   assert timing.timed(lambda: None) == 10 and next(now) == 20
+
+
+def test_what_is_compiled_first_is_not_in_a_time(monkeypatch):
+  clock, seen_before = [0.0], set()
+
+  def find(queries):
+    clock[0] += 0.01 if queries.shape in seen_before else 30.0
+    seen_before.add(queries.shape)
+    return np.zeros((len(queries), 5), int)
+
+  monkeypatch.setattr(timing.time, 'perf_counter', lambda: clock[0])
+  seen = timing.gather(material(), 80, 5)
+  method = timing.Method('any', 32, find, 1.0, 1.0, 1)
+  _, described = timing.measured(method, seen, 5)
+  assert described['milliseconds_single'] == pytest.approx(10)
+  assert described['milliseconds_batch'] == pytest.approx(10 / 40)
+
+
+@pytest.mark.parametrize(('dtype', 'size'), [('f2', 2), ('f4', 4), ('f8', 4)])
+def test_bytes_are_those_that_a_device_keeps(one, dtype, size):
+  ready = shortlist.Database(np.ones((24, 32), dtype))
+  rows = search.Resident(ready.embeddings, (32,), one)
+  kept = sum(slab.rows.nbytes for slab in rows.slabs)
+  assert timing.device_bytes(ready) == kept == 24 * 32 * size
 
 
 def test_without_faiss_its_indexes_are_left_out(monkeypatch):

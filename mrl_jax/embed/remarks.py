@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrl_jax.embed.vectors import Vectors
-from mrl_jax.shapes import Bool, Float, Int
+from mrl_jax.shapes import Bool, Int
 
 ROWS_AT_ONCE = 65_536
 
@@ -55,9 +55,8 @@ def scan(
   ) * np.uint64(2) + np.uint64(1)
   keys, empty = [], []
   for start in range(0, len(vectors), ROWS_AT_ONCE):
-    rows: Float[np.ndarray, 'n d'] = np.asarray(
-      vectors.embeddings[start : start + ROWS_AT_ONCE], np.float32
-    )
+    part = vectors.embeddings[start : start + ROWS_AT_ONCE]
+    rows = np.asarray(part, np.float32)
     bits = np.ascontiguousarray(rows).view(np.uint32)
     key = np.zeros(len(rows), np.uint64)
     for column in range(width):  # sums wrap around, as they should

@@ -49,7 +49,7 @@ def nested_top_k(
   dims = tuple(int(m) for m in dims)
   check(queries, database, dims, k)
   parts = slabs(database, dims, mesh)
-  return best_of(parts, queries, len(database), dims, k, mesh, approximate)
+  return best_of(parts, queries, dims, k, mesh, approximate)
 
 
 class Resident:
@@ -76,9 +76,7 @@ class Resident:
   ) -> tuple[Float[Array, 'g q k'], Int[Array, 'g q k']]:
     """(cosine similarities, rows) of the k nearest rows per prefix."""
     check(queries, self, self.dims, k)
-    return best_of(
-      self.slabs, queries, len(self), self.dims, k, self.mesh, approximate
-    )
+    return best_of(self.slabs, queries, self.dims, k, self.mesh, approximate)
 
 
 class Slab(NamedTuple):
@@ -98,7 +96,7 @@ class Slab(NamedTuple):
 def slabs(database, dims: tuple[int, ...], mesh: Mesh) -> Iterator[Slab]:
   """The database on the devices, part by part."""
   total = len(database)
-  size = sizes(total, 1, len(dims), mesh.size)[0]
+  size = slab_rows(total, mesh.size)
   apart = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
   measure = measuring(mesh, dims)
   for first in range(0, total, size):
@@ -110,12 +108,11 @@ def slabs(database, dims: tuple[int, ...], mesh: Mesh) -> Iterator[Slab]:
 
 
 def best_of(
-  parts: Iterable[Slab], queries, total, dims, k, mesh, approximate
+  parts: Iterable[Slab], queries, dims, k, mesh, approximate
 ) -> tuple:
   """The k nearest rows of all slabs."""
   tile = min(QUERIES_AT_ONCE, len(queries))
-  chunk = sizes(total, tile, len(dims), mesh.size)[1]
-  search = program(mesh, dims, k, chunk, approximate)
+  search = program(mesh, dims, k, approximate)
   everywhere = NamedSharding(mesh, PartitionSpec())
   count = round_up(len(queries), tile)
   # Columns of queries: a reduction over rows then runs over whole lanes.
@@ -148,42 +145,46 @@ def check(queries, database, dims, k) -> None:
     raise ValueError(f'k={k} must be from 1 to the {len(database)} rows')
 
 
-def sizes(total: int, tile: int, prefixes: int, devices: int) -> tuple:
-  """(rows of a slab, rows of a chunk of it on one device).
+def slab_rows(total: int, devices: int) -> int:
+  """Rows of a slab: all are equal, the last may reach back into another."""
+  count = -(-total // ROWS_AT_ONCE)
+  return devices * -(-total // (count * devices))
 
-  Slabs are equal, but for a few rows, and so are chunks: both the last slab
-  and the last chunk may reach back into the one before. Chunks are whole
-  groups where there are rows enough. Scores of a chunk are alive together.
+
+def chunk_rows(share: int, queries: int, prefixes: int) -> int:
+  """Rows of a device's share whose scores are alive together.
+
+  All are equal, the last may reach back into another; whole groups where
+  there are rows enough.
   """
-  slabs = -(-total // ROWS_AT_ONCE)
-  share = -(-total // (slabs * devices))
-  most = max(SCORES_AT_ONCE // (prefixes * tile), selection.GROUP)
+  most = max(SCORES_AT_ONCE // (prefixes * queries), selection.GROUP)
   chunks = -(-share // most)
   chunk = round_up(-(-share // chunks), selection.GROUP)
   if chunk > share:
     chunk = round_up(-(-share // 2), selection.GROUP)
-  return devices * share, min(chunk, share)
+  return min(chunk, share)
 
 
 @functools.lru_cache(maxsize=32)
-def program(mesh: Mesh, dims, k: int, chunk: int, approximate: bool):
+def program(mesh: Mesh, dims, k: int, approximate: bool):
   """The jitted search of one slab, merged with what was best before it."""
   axes = mesh.axis_names
 
   def local(asked, slab, scores, rows):
     own, (start, first, total) = slab.rows, slab.limits
     start += jax.lax.axis_index(axes) * len(own)
+    chunk = chunk_rows(len(own), asked.shape[-1], len(dims))
 
     def one(asked_best):
       columns, *best = asked_best
       scale = 1 / nested.prefix_norms(columns.T, dims, EPSILON)
 
       def step(best, begin):
-        place = jnp.minimum(begin, len(own) - chunk)
-        row = place + jnp.arange(chunk, dtype=jnp.int32)
+        at = jnp.minimum(begin, len(own) - chunk)
+        row = at + jnp.arange(chunk, dtype=jnp.int32)
         new = (row >= begin) & (row + start >= first) & (row + start < total)
-        lengths = jax.lax.dynamic_slice_in_dim(slab.lengths, place, chunk, 1)
-        products = prefix_products(own, place, chunk, columns, dims)
+        lengths = jax.lax.dynamic_slice_in_dim(slab.lengths, at, chunk, 1)
+        products = prefix_products(own, at, chunk, columns, dims)
         find = selection.approximately if approximate else selection.exactly
         scores, rows = zip(
           *(
@@ -191,7 +192,7 @@ def program(mesh: Mesh, dims, k: int, chunk: int, approximate: bool):
             for g, product in enumerate(products)
           )
         )
-        found = jnp.stack(scores), jnp.stack(rows) + place + start
+        found = jnp.stack(scores), jnp.stack(rows) + at + start
         return selection.merge(best, found, k), None
 
       shape = (len(dims), columns.shape[1], k)
@@ -226,10 +227,10 @@ def measuring(mesh: Mesh, dims):
     size = min(LENGTHS_AT_ONCE, len(own))
 
     def step(lengths, begin):
-      place = jnp.minimum(begin, len(own) - size)
-      block = jax.lax.dynamic_slice_in_dim(own, place, size)
+      at = jnp.minimum(begin, len(own) - size)
+      block = jax.lax.dynamic_slice_in_dim(own, at, size)
       return jax.lax.dynamic_update_slice_in_dim(
-        lengths, 1 / row_norms(block, dims), place, 1
+        lengths, 1 / row_norms(block, dims), at, 1
       ), None
 
     lengths = jnp.zeros((len(dims), len(own)))
@@ -262,13 +263,13 @@ def row_norms(rows: Float[Array, 'r d'], dims) -> Float[Array, 'g r']:
   return jnp.sqrt(jnp.stack(sums) + EPSILON)
 
 
-def prefix_products(own, place, chunk, columns, dims) -> list:
+def prefix_products(own, at, count, columns, dims) -> list:
   """nested.prefix_products of some rows [r q], in full precision."""
   products = []
   for part in nested.blocks(dims):
     # Cut out of all rows at once: a cut of a cut would be copied twice.
     width = part.stop - part.start
-    rows = jax.lax.dynamic_slice(own, (place, part.start), (chunk, width))
+    rows = jax.lax.dynamic_slice(own, (at, part.start), (count, width))
     rows = rows.astype(jnp.float32)
     one = jnp.matmul(rows, columns[part], precision='highest')
     products.append(products[-1] + one if products else one)
@@ -282,11 +283,15 @@ def round_up(size: int, multiple: int) -> int:
 def filled(array, start: int, rows: int, width: int) -> np.ndarray:
   """Rows from `start` of some columns, zeros where there are no more."""
   part = np.asarray(array[start : start + rows, :width])
-  if part.dtype not in (np.float16, np.float32):
-    part = part.astype(np.float32)
+  part = part.astype(kept_as(part.dtype), copy=False)
   if len(part) == rows:
     return part
   return np.pad(part, ((0, rows - len(part)), (0, 0)))
+
+
+def kept_as(dtype) -> np.dtype:
+  """What rows are on the devices: float16 if they are, else float32."""
+  return np.dtype(np.float16 if dtype == np.float16 else np.float32)
 
 
 def stream(array, start: int, rows: int, width: int, sharding) -> jax.Array:

@@ -53,6 +53,10 @@ def drawn(
   return np.sort(random.choice(total, count, replace=False))
 
 
+class LabelsError(ValueError):
+  """Something is wrong with labels, or with their number."""
+
+
 def read(
   path: str | Path,
   labels: str | Path | None = None,
@@ -70,7 +74,8 @@ def read(
       its queries are read. Words that are not among them come after them.
 
   Raises:
-    ValueError: naming the file, what is wrong in it and the fix.
+    ValueError: naming the file, what is wrong in it and the fix; a LabelsError
+      if that file is `labels`.
   """
   own = None
   if Path(split_path(path)[0]).is_dir():
@@ -84,16 +89,20 @@ def read(
   embeddings = checked(columns.matrix(*split_path(path)), path)
   found, worded = None, False
   if labels:
-    values = columns.column(*split_path(labels))
-    worded = values.dtype.kind in 'SU'
-    found, names = class_ids(values, labels, names)
+    try:
+      values = columns.column(*split_path(labels))
+      worded = values.dtype.kind in 'SU'
+      found, names = class_ids(values, labels, names)
+    except ValueError as error:
+      raise LabelsError(str(error)) from error
   elif own:
     found, _ = class_ids(columns.column(own, 'label'), own, ())
   if found is not None and len(found) != len(embeddings):
     hint = (
       ' (is its first line a header?)' if ends(labels, 'csv', 'txt') else ''
     )
-    raise ValueError(
+    kind = LabelsError if labels else ValueError
+    raise kind(
       f'{labels or own} has {len(found):,} labels for the '
       f'{len(embeddings):,} rows of {path}; give one per row{hint}'
     )

@@ -1,0 +1,81 @@
+"""Embeddings from files, ready to evaluate: eval.py --embeddings."""
+
+import dataclasses
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mrl_jax import build, nested
+from mrl_jax.config import UsageError, blame
+from mrl_jax.embed import evidence, vectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+  """Embeddings that are not ours, ready to evaluate."""
+
+  folder: Path
+  config: ConfigDict
+  evaluators: dict
+  evidence: evidence.Evidence
+
+
+def vector_config(dims: str | None) -> ConfigDict:
+  """The config of an evaluation without a run; `dims` like '8,16,32'."""
+  words = dims.split(',') if dims else []
+  if not all(word.strip().isdecimal() for word in words):
+    raise UsageError(f'--dims={dims} must be whole numbers, like 8,16,32')
+  return ConfigDict(
+    dict(
+      seed=0,
+      dims=tuple(int(word) for word in words),
+      mesh=dict(data=-1, fsdp=1, tensor=1),
+      eval=dict(dims=(), only=(), often=()),
+    )
+  )
+
+
+def read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
+  """vectors.read; what is wrong is said of the flag at fault."""
+  try:
+    return vectors.read(path, labels, names)
+  except vectors.LabelsError as error:
+    raise UsageError(f'{flags[1]}: {error}') from error
+  except ValueError as error:
+    raise UsageError(f'{flags[0]}: {error}') from error
+
+
+def frozen(config: ConfigDict, options) -> Frozen:
+  """What eval.py --embeddings evaluates; `options` are its own."""
+  evaluators = build.make_evaluators(config)
+  database, names = read_side(
+    options.embeddings, options.labels, ('--embeddings', '--labels')
+  )
+  with blame('--queries'):
+    if options.queries:
+      known = names
+      queries, names = read_side(
+        options.queries,
+        options.query_labels,
+        ('--queries', '--query_labels'),
+        known,
+      )
+      vectors.check_labels(database, queries, bool(known))
+    else:
+      database, queries = vectors.split(database, seed=config.seed)
+  with blame('--dims'):
+    width = database.embeddings.shape[1]
+    dims = config.dims or nested.spaced(width)
+    dims = nested.check_dims(dims, width, '--dims')
+  with blame('--queries'):
+    seen = evidence.of_vectors(
+      database,
+      queries,
+      dims,
+      build.evaluated_dims(config, dims),
+      names,
+      build.make_mesh(config),
+    )
+  stem = Path(options.embeddings.partition(':')[0]).stem
+  folder = Path(options.output or f'runs/{stem}')
+  return Frozen(folder, config, evaluators, seen)
