@@ -6,33 +6,32 @@
 Database: a mixture of clusters whose coordinates matter less and less, as an
 MRL embedding's do. Times are over faiss Flat's in the same round, for a batch
 and for queries one by one; all methods start from the same arrays, prepared
-beforehand. A second table has all prefixes of a 2048-wide embedding over its
-full width alone. `--million` searches a mapped file of a million rows.
+beforehand. `--million` has eval.py find all retrieval rows of a million
+vectors in a file, and says how long it took and how much memory.
 """
 
 import argparse
 import functools
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import measure  # noqa: E402
 
-from mrl_jax import nested, sharding  # noqa: E402
+from mrl_jax import sharding  # noqa: E402
 from mrl_jax.embed import indexes, schedules, search, shortlist  # noqa: E402
 
 K = 10
 SINGLES = 16  # one by one in a round
-# rows, width, queries, prefix of shortlists, rows of the second table
-FULL = (200_000, 512, 896, 64, 20_000)
-QUICK = (3_000, 32, 24, 8, 500)
+FULL = (200_000, 512, 896, 64)  # rows, width, queries, prefix of shortlists
+QUICK = (3_000, 32, 24, 8)
 
 
 class Mixture:
@@ -45,10 +44,15 @@ class Mixture:
     self.centres = centres * self.spread
 
   def draw(self, rows: int, seed: int) -> np.ndarray:
+    return self.labelled(rows, seed)[0]
+
+  def labelled(self, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, their clusters)."""
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((rows, len(self.spread)), np.float32)
     noise *= self.spread * np.float32(0.6)
-    return noise + self.centres[rng.integers(0, len(self.centres), rows)]
+    clusters = rng.integers(0, len(self.centres), rows)
+    return noise + self.centres[clusters], clusters
 
 
 def methods(ready, width: int, dim: int, graph: bool) -> dict:
@@ -65,8 +69,11 @@ def methods(ready, width: int, dim: int, graph: bool) -> dict:
   flat = indexes.build(ready, width, 'flat')
   found = {
     f'faiss Flat {width}': lambda q: flat.search(q, K)[1],
-    f'exact {width}, on device': lambda q: np.asarray(
+    f'exact {width}, rows resident': lambda q: np.asarray(
       resident.top_k(q, K)[1][0]
+    ),
+    f'exact {width}, rows read': lambda q: np.asarray(
+      search.nested_top_k(q, ready.embeddings, (width,), K, mesh)[1][0]
     ),
   }
   for name, plan in plans.items():
@@ -97,7 +104,7 @@ def by_index(ready, index, queries):
 
 def against_flat(shape, rounds: int, graph: bool) -> dict:
   """{method: recall, MFLOPs, and times of a batch and of single queries}."""
-  rows, width, count, dim, _ = shape
+  rows, width, count, dim = shape
   mixture = Mixture(width)
   ready = shortlist.Database(mixture.draw(rows, 1))
   queries = mixture.draw(count, 2)
@@ -129,47 +136,41 @@ def each(run, given) -> list:
   return [run(queries) for queries in given]
 
 
-def all_prefixes(rows: int, rounds: int, quick: bool) -> dict:
-  """Exact search at 9 prefixes of 2048 against the full width alone."""
-  width, count = (64, 16) if quick else (2048, 256)
-  dims = nested.halving(width)
-  rng = np.random.default_rng(0)
-  database = rng.standard_normal((rows, width), np.float32)
-  queries = rng.standard_normal((count, width), np.float32)
-  mesh = sharding.make_mesh()
-  return measure.race(
-    {
-      f'{some[-1]} alone' if len(some) == 1 else f'{len(some)} prefixes': (
-        functools.partial(search.nested_top_k, queries, database, some, K, mesh)
-      )
-      for some in (dims[-1:], dims)
-    },
-    rounds,
-  )
-
-
 def million(rows: int, width: int, count: int) -> dict:
-  """Seconds and peak memory of all prefixes, 100 deep, over a mapped file."""
-  mixture, dims, slab = Mixture(width), nested.halving(width), 1 << 15
-  with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / 'embeddings.npy'
-    mapped = np.lib.format.open_memmap(path, 'w+', np.float32, (rows, width))
-    for start in range(0, rows, slab):
-      part = mixture.draw(min(slab, rows - start), 3 + start)
-      mapped[start : start + slab] = part
-    del mapped
-    mapped = np.load(path, mmap_mode='r')
-    queries = mixture.draw(count, 2)
-    started = time.perf_counter()
-    scores, _ = search.nested_top_k(
-      queries, mapped, dims, min(100, rows), sharding.make_mesh()
+  """Seconds and peak memory of eval.py's retrieval rows, of files."""
+  mixture, slab = Mixture(width), 1 << 15
+  with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    mapped = np.lib.format.open_memmap(
+      folder / 'x.npy', 'w+', np.float32, (rows, width)
     )
-    jax.block_until_ready(scores)
+    labels = []
+    for start in range(0, rows, slab):
+      part = slice(start, min(start + slab, rows))
+      mapped[part], own = mixture.labelled(part.stop - start, 3 + start)
+      labels.append(own)
+    del mapped
+    np.save(folder / 'y.npy', np.concatenate(labels))
+    for file, array in zip('qp', mixture.labelled(count, 2)):
+      np.save(folder / f'{file}.npy', array)
+    started = time.perf_counter()
+    subprocess.run(
+      [
+        sys.executable,
+        Path(__file__).parent.parent / 'eval.py',
+        f'--embeddings={folder / "x.npy"}',
+        f'--labels={folder / "y.npy"}',
+        f'--queries={folder / "q.npy"}',
+        f'--query_labels={folder / "p.npy"}',
+        f'--output={folder / "report"}',
+        '--config.eval.only=retrieval',
+      ],
+      check=True,
+    )
     seconds = time.perf_counter() - started
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
   return {
-    'rows': rows, 'queries': count, 'dims': dims, 'seconds': seconds,
-    'peak_bytes': peak,
+    'rows': rows, 'queries': count, 'seconds': seconds, 'peak_bytes': peak,
   }  # fmt: skip
 
 
@@ -211,8 +212,8 @@ def main() -> None:
     size = (5_000, 32, 20) if options.quick else (1_000_000, 512, 1_000)
     one = results['million'] = million(*size)
     print(
-      f'{one["rows"]} mapped rows, {one["queries"]} queries, '
-      f'{len(one["dims"])} dims: {one["seconds"]:.1f} s, at most '
+      f'{one["rows"]} mapped rows, {one["queries"]} queries: '
+      f'{one["seconds"]:.0f} s, at most '
       f'{one["peak_bytes"] / 2**30:.2f} GiB resident'
     )
   else:
@@ -221,15 +222,6 @@ def main() -> None:
     print(f'{shape[0]} x {shape[1]}, {shape[2]} queries, over faiss Flat\n')
     results['methods'] = against_flat(shape, rounds, not options.no_graph)
     show(results['methods'])
-    found = all_prefixes(shape[4], rounds, options.quick)
-    results['all_prefixes'] = found
-    print()
-    for name, one in found.items():
-      middle, low, high = one['ratio']
-      print(
-        f'{name}: {one["seconds"] * 1e3:.1f} ms, {middle:.2f} '
-        f'({low:.2f} to {high:.2f}) of the full width alone'
-      )
   print('\n' + ', '.join(f'{k} {v}' for k, v in results['conditions'].items()))
   measure.write(options.json, results)
 

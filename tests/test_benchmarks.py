@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -105,3 +106,24 @@ def test_ways_to_search_are_compared(benchmark, monkeypatch, capsys, words):
   module.main()
   printed = capsys.readouterr().out
   assert 'GiB' in printed if '--million' in words else 'faiss Flat' in printed
+
+
+def test_prefixes_are_compared_with_the_full_width(
+  benchmark, monkeypatch, capsys
+):
+  module = benchmark('prefixes')
+  monkeypatch.setattr(sys, 'argv', ['prefixes.py', '--quick'])
+  module.main()
+  printed = capsys.readouterr().out
+  for kind in ('as called', 'rows resident', 'products and maxima'):
+    assert f'| {kind} |' in printed
+  # The floor makes every prefix's products, and lowers none of them.
+  calls = module.variants(module.QUICK, 1)
+  for name, dims in (('64 alone', [64]), ('4 prefixes', [8, 16, 32, 64])):
+    run = calls['products and maxima', name]
+    rows, columns = run.args
+    for m, maxima in zip(dims, run(), strict=True):
+      assert maxima.shape == (4, 16, 16)
+      np.testing.assert_allclose(
+        np.max(maxima, (0, 1)), np.max(rows[:, :m] @ columns[:m], 0), rtol=1e-4
+      )
