@@ -1,0 +1,300 @@
+"""Rows and details of an evaluation, made up, and a page of them."""
+
+import base64
+import io
+import json
+import math
+
+from mrl_jax.report import page, results
+
+DIMS = (8, 12, 16, 32, 64)
+TRAINED = (8, 16, 32, 64)
+PRECISIONS = {'float32': 32, 'float16': 16, 'float8': 8, 'int8': 8, 'binary': 1}
+
+
+def row(evaluator, metric, dim, value, half=0.01, **extra):
+  return {
+    'evaluator': evaluator,
+    'metric': metric,
+    'dim': dim,
+    'value': value,
+    'ci_low': max(value - half, -1),
+    'ci_high': min(value + half, 1),
+    'n': 10_000,
+    'step': 1500,
+    'trained': dim in TRAINED,
+    **extra,
+  }
+
+
+def grown(dim, top, lost):
+  """A curve that rises with the dimension."""
+  return top - lost * math.exp(-dim / 12)
+
+
+def few_rows():
+  return [
+    row(name, metric, dim, grown(dim, top, 0.2), **extra)
+    for name, metric, top, extra in (
+      ('linear', 'top1', 0.912, {}),
+      ('knn', 'top1', 0.884, {}),
+      ('knn', 'weighted', 0.899, {'k': 20}),
+    )
+    for dim in DIMS
+  ]
+
+
+def all_rows():
+  rows = few_rows()
+  for name, metric, top, extra in (
+    ('linear', 'top5', 0.99, {}),
+    ('probe', 'top1', 0.91, {}),
+    ('retrieval', 'top1', 0.884, {}),
+    *(
+      ('retrieval', metric, top - k / 2000, {'k': k})
+      for k in (10, 25, 50, 100)
+      for metric, top in (
+        ('p', 0.86),
+        ('r', 0.1),
+        ('map', 0.84),
+        ('map_min', 0.85),
+        ('ndcg', 0.87),
+        ('mrr', 0.92),
+      )
+    ),
+    ('classes', 'superclass', 0.97, {}),
+    ('classes', 'head', 0.92, {}),
+    ('classes', 'tail', 0.8, {}),
+    ('classes', 'per_class', 0.905, {}),
+    *(('few_shot', 'top1', 0.5 + k / 30, {'k': k}) for k in (1, 3, 5, 7, 9)),
+    ('robustness', 'top1', 0.912, {'variant': 'clean'}),
+    *(
+      ('robustness', 'top1', 0.9 - s / 12, {'variant': f'severity{s}'})
+      for s in range(1, 6)
+    ),
+    ('robustness', 'top1', 0.7, {'variant': 'gaussian_noise'}),
+    ('robustness', 'top1', 0.66, {'variant': 'defocus_blur'}),
+    ('robustness', 'top1', 0.65, {'variant': 'mean'}),
+    *(
+      ('baselines', metric, top - i / 40, {'variant': variant})
+      for metric, top in (('knn_top1', 0.88), ('probe_top1', 0.91))
+      for i, variant in enumerate(
+        (*'prefix pca svd random_subset random_projection'.split(), 'ff')
+      )
+    ),
+  ):
+    rows += [row(name, metric, d, grown(d, top, 0.2), **extra) for d in DIMS]
+  for i, dim in enumerate(DIMS):
+    rows += [
+      row('calibration', 'ece', dim, 0.02 + 0.01 * i),
+      row('calibration', 'ece_adaptive', dim, 0.021 + 0.01 * i),
+      row('cosine', 'positive', dim, 0.9 - 0.05 * i),
+      row('cosine', 'negative', dim, -0.05 + 0.02 * i),
+      row('cosine', 'separation', dim, 0.9 + 0.01 * i),
+      row('agreement', 'first_right', dim, (0.8, 0.06, 0.04, 0.02, 0.01)[i]),
+    ]
+  rows += cascade_rows() + search_rows() + precision_rows()
+  return rows
+
+
+def cascade_rows():
+  rows = [
+    row(
+      'cascade',
+      'top1',
+      64,
+      0.905 + 0.001 * i,
+      variant=variant,
+      expected_dim=11.5 + 4 * i,
+      cumulative=14.5 + 6 * i,
+      deviation=0.002,
+      expected_dim_deviation=0.4,
+    )
+    for i, variant in enumerate(
+      'paper conditional joint16 joint32 risk0.005 risk0.01 risk0.02'.split()
+    )
+  ]
+  return [
+    *rows,
+    row('agreement', 'oracle', 64, 0.95, expected_dim=10.2),
+    row('agreement', 'vote', 64, 0.91),
+  ]
+
+
+def search_rows():
+  rows = []
+  for i, variant in enumerate(
+    'prefix ar funnel funnel_auto hnsw ivf flat device'.split()
+  ):
+    for dim in DIMS:
+      work = dim * (0.2 if variant in ('hnsw', 'ivf') else 1)
+      rows += [
+        row(
+          'search',
+          metric,
+          dim,
+          grown(dim, 1 - i / 50, lost),
+          variant=variant,
+          mflops=0.06 * work + 0.0128 * (variant == 'ar'),
+          mflops_shortlist=0.06 * work,
+          bytes=240_000 * dim,
+          **extra,
+        )
+        for metric, lost, extra in (
+          ('recall', 0.8, {'k': 10}),
+          ('top1', 0.2, {}),
+        )
+      ]
+  return rows
+
+
+def precision_rows():
+  rows = []
+  for dim in DIMS:
+    for name, bits in [*PRECISIONS.items(), ('binary_rescored', 1)]:
+      value = grown(dim, 0.88, 0.2) - {8: 0.004, 1: 0.15}.get(bits, 0)
+      value += 0.1 * (name == 'binary_rescored')
+      rows.append(
+        row(
+          'precision',
+          'top1',
+          dim,
+          value,
+          variant=name,
+          bytes=math.ceil(dim * bits / 8),
+          bytes_rescore=dim * (name == 'binary_rescored'),
+          kept=value / 0.88,
+          kept_low=value / 0.88 - 0.01,
+          kept_high=value / 0.88 + 0.01,
+        )
+      )
+  return rows
+
+
+RECOMMENDATION = '32 dims in int8 keep 99.1% (98.7 to 99.4) of top-1'
+
+
+def png(size=24, shade=120):
+  from PIL import Image
+
+  out = io.BytesIO()
+  Image.new('L', (size, size), shade).save(out, 'PNG')
+  return base64.b64encode(out.getvalue()).decode()
+
+
+def all_details():
+  nearest = [
+    {'row': i, 'label': i % 2, 'name': 'Bag', 'right': i != 1, 'image': png()}
+    for i in range(5)
+  ]
+  return {
+    'cascade': {
+      'texts': ['Risk-controlled: with 12.0 of 64 dimensions it is right'],
+      'fixed': [
+        {
+          'dim': d,
+          'accuracy': grown(d, 0.91, 0.2),
+          'low': grown(d, 0.90, 0.2),
+          'high': grown(d, 0.92, 0.2),
+        }
+        for d in TRAINED
+      ],
+      'frontier': [{'policy': 'paper', 'expected_dim': 11.5, 'accuracy': 0.9}],
+    },
+    'agreement': {'text': 'Some prefix is right on 95.0% of the queries.'},
+    'classes': {
+      'dims': list(DIMS),
+      'text': 'From 8 to 64 dimensions, of 10 classes: 8 rises, 2 flat.',
+      'classes': [
+        {
+          'name': f'class <{i}>',
+          'n': 1000,
+          'accuracy': [grown(d, 0.99 - i / 40, i / 20) for d in DIMS],
+          'trend': 'rises' if i > 1 else 'flat',
+        }
+        for i in range(10)
+      ],
+    },
+    'calibration': {
+      'dims': list(DIMS),
+      'text': 'Confidence: 8 dimensions are off by 2.0 points.',
+      'reliability': [
+        [
+          {
+            'bin': b,
+            'confidence': (b + 0.5) / 15,
+            'accuracy': ((b + 0.5) / 15) ** (1 + i / 5),
+            'count': 10 * b,
+          }
+          for b in range(15)
+        ]
+        for i in range(len(DIMS))
+      ],
+    },
+    'cosine': {
+      'dims': list(DIMS),
+      'edges': [b / 25 - 1 for b in range(51)],
+      'histograms': {
+        name: [
+          [
+            round(4000 * math.exp(-(((b - mean) / (9 - i)) ** 2)))
+            for b in range(50)
+          ]
+          for i in range(len(DIMS))
+        ]
+        for name, mean in (('positive', 42), ('negative', 26))
+      },
+    },
+    'search': {
+      'left_out': {'hnsw': 'more than 300000 rows'},
+      'methods': [
+        {
+          'method': r['variant'],
+          'about': 'exact at 8, then 200 at 64',
+          'dim': r['dim'],
+          'recall': r['value'],
+          'top1': r['value'] - 0.1,
+          'mflops': r['mflops'],
+          'mflops_shortlist': r['mflops_shortlist'],
+          'bytes': r['bytes'],
+          'milliseconds_batch': r['mflops'] / 9,
+          'milliseconds_single': r['mflops'] / 2 + 0.1,
+          'build_seconds': 0.1,
+        }
+        for r in search_rows()
+        if r['metric'] == 'recall'
+      ],
+    },
+    'precision': {
+      'recommendation': {
+        'metric': 'top-1',
+        'dim': 32,
+        'precision': 'int8',
+        'text': RECOMMENDATION,
+      }
+    },
+    'examples': {
+      'examples': [
+        {
+          'row': 3,
+          'label': 1,
+          'name': 'Coat & hat',
+          'image': png(shade=40),
+          'neighbours': {'8': nearest, '64': nearest},
+          'saliency': {str(d): png(shade=d * 3) for d in TRAINED},
+        }
+      ]
+      * 6
+    },
+  }
+
+
+def made(tmp_path, rows, details=None, config=None, step=1500):
+  """A run with an evaluation; returns (folder, text of the page)."""
+  work = tmp_path / 'run'
+  folder = work / 'eval' / str(step)
+  results.write(folder, rows, details or {})
+  (work / 'config.json').write_text(
+    json.dumps(config or {'seed': 0, 'note': '<b>&'})
+  )
+  return folder, page.write(folder, work).read_text()
