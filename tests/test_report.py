@@ -1,4 +1,4 @@
-"""The report against the rows it is made of: words, tables, charts, pages."""
+"""The report against the rows it is made of: words, tables, pages."""
 
 import html
 import math
@@ -20,6 +20,7 @@ from report_samples import (
 from mrl_jax.report import (
   adaptive,
   blocks,
+  charts,
   cost,
   curves,
   headline,
