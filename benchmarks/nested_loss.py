@@ -79,7 +79,7 @@ def plain(kind, z, other, third, fourth):
     return optax.softmax_cross_entropy_with_integer_labels(
       z @ other + third, fourth
     ).mean()
-  unit = functools.partial(nested.normalise_prefix, dim=z.shape[1])
+  unit = functools.partial(nested.unit, dim=z.shape[1])
   logits = third * unit(z) @ unit(other).T
   own = jnp.arange(len(z))
   if kind == 'info_nce':

@@ -8,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mrl_jax import config as configs
-from mrl_jax import environment, errors, metrics, progress
+from mrl_jax import environment, errors, progress, rows
 from mrl_jax.embed import export, remarks
 from mrl_jax.report import compare as comparison
 from mrl_jax.report import page, results, tables
@@ -29,15 +29,15 @@ def of_state(
     for name, evaluator in run.evaluators.items()
     if last or step >= run.steps or name in run.config.eval.often
   }
-  rows, details = look(chosen, run.evidence(state.best_params, state.stats))
-  rows = [{**row, 'step': step} for row in rows]
-  values = {metrics.flat_name(row): row['value'] for row in rows}
-  if jax.process_index() == 0 and (rows or details):
-    details['evaluation'] = around(run.config, rows, details)
+  results, details = look(chosen, run.evidence(state.best_params, state.stats))
+  results = [{**row, 'step': step} for row in results]
+  values = {rows.flat_name(row): row['value'] for row in results}
+  if jax.process_index() == 0 and (results or details):
+    details['evaluation'] = around(run.config, results, details)
     folder = run.workdir / 'eval' / str(step)
     if kept:
-      rows, details = beside(folder, rows, details)
-    publish(folder, run.workdir, rows, details, f'{step:,}')
+      results, details = beside(folder, results, details)
+    publish(folder, run.workdir, results, details, f'{step:,}')
     if writer is not None:
       writer.write(step, values)
   return values
@@ -61,8 +61,8 @@ def of_vectors(frozen) -> dict[str, float]:
       f'--output={folder} is the workdir of a training run; name another folder'
     )
   seen = frozen.evidence
-  rows, details = look(frozen.evaluators, seen)
-  if not rows:
+  results, details = look(frozen.evaluators, seen)
+  if not results:
     raise errors.UsageError(
       'nothing to evaluate: '
       + '; '.join(
@@ -71,7 +71,7 @@ def of_vectors(frozen) -> dict[str, float]:
       )
     )
   notes = remarks.of(seen.database, seen.queries, seen.dims)
-  details['evaluation'] = around(frozen.config, rows, details, notes)
+  details['evaluation'] = around(frozen.config, results, details, notes)
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -79,8 +79,8 @@ def of_vectors(frozen) -> dict[str, float]:
       f'--output={folder} cannot be written: {error}'
     ) from error
   if jax.process_index() == 0:
-    publish(folder / 'eval' / '0', folder, rows, details, '')
-  return {metrics.flat_name(row): row['value'] for row in rows}
+    publish(folder / 'eval' / '0', folder, results, details, '')
+  return {rows.flat_name(row): row['value'] for row in results}
 
 
 def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:

@@ -13,7 +13,7 @@ from mrl_jax import (
   errors,
   evaluation,
   interrupt,
-  metrics,
+  journal,
   progress,
 )
 
@@ -40,7 +40,7 @@ def train(run) -> int:
     state = run.create()
   describe(run, state)
 
-  writer = metrics.Writer(run.workdir, step, active=jax.process_index() == 0)
+  writer = journal.Writer(run.workdir, step, active=jax.process_index() == 0)
   watch = progress.Progress(
     step, run.steps, run.feed.batch_size, shown=jax.process_index() == 0
   )

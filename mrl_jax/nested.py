@@ -12,7 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mrl_jax.granularity import Granularity
 from mrl_jax.shapes import Array, Bool, Float, Key
+
+# Under the root of a squared length. A zero vector stays zero and its gradient
+# finite; a prefix of 1e-10 of its row's length is still scaled exactly.
+EPSILON = 1e-30
 
 PRESETS = {
   'uniform': (1.0,),
@@ -35,6 +40,31 @@ class Loss(NamedTuple):
   total: Float[Array, '']
   losses: Float[Array, 'g b']
   hits: Bool[Array, 'g b']
+
+  def means(
+    self, mask: Float[Array, 'b']
+  ) -> tuple[Float[Array, 'g'], Float[Array, 'g']]:
+    """(mean loss, share of hits) per prefix over rows whose mask is 1."""
+    count = jnp.maximum(jnp.sum(mask), 1)
+    return jnp.sum(self.losses * mask, 1) / count, jnp.sum(
+      self.hits * mask, 1
+    ) / count
+
+
+class Granularities(NamedTuple):
+  """The sizes that a loss is summed over, and their weights.
+
+  Attributes:
+    dims: prefix widths, increasing.
+    weights: of each in the sum, at least 0; may be drawn anew every step.
+  """
+
+  dims: tuple[int, ...]
+  weights: Float[Array, 'g']
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    return tuple(Granularity(m).name for m in self.dims)
 
 
 class Classifier(NamedTuple):
@@ -144,26 +174,27 @@ def prefixes(
   return jnp.where(masks[:, None, :], embedding, 0)
 
 
-def normalise_prefix(
-  embedding: Float[Array, '*b d'], dim: int, epsilon: float = 1e-12
+def unit(
+  x: Float[Array, '*b d'], dim: int | None = None
 ) -> Float[Array, '*b m']:
-  """z[:dim] at unit length: first cut, then normalise, in float32 or wider.
+  """x[..., :dim] at length 1: first cut, then normalise; float32 or wider.
 
-  `epsilon` stands inside the root, so a zero prefix stays zero, with finite
-  gradients.
+  NumPy in, NumPy out; JAX in, JAX out. A zero prefix stays zero, with finite
+  gradients (see EPSILON).
   """
-  prefix = embedding[..., :dim]
-  prefix = prefix.astype(jnp.promote_types(prefix.dtype, jnp.float32))
-  squares = jnp.sum(prefix * prefix, axis=-1, keepdims=True)
-  return prefix * jax.lax.rsqrt(squares + epsilon)
+  xp = jnp if isinstance(x, jax.Array) else np
+  prefix = x[..., :dim]
+  prefix = prefix.astype(xp.promote_types(prefix.dtype, xp.float32))
+  squares = xp.sum(prefix * prefix, axis=-1, keepdims=True)
+  return prefix / xp.sqrt(squares + xp.asarray(EPSILON, prefix.dtype))
 
 
 def prefix_norms(
-  embedding: Float[Array, 'b d'], dims: Sequence[int], epsilon: float = 1e-12
+  embedding: Float[Array, 'b d'], dims: Sequence[int]
 ) -> Float[Array, 'g b']:
-  """The length of every prefix, from one pass."""
+  """The length of every prefix, from one pass; that of zeros is tiny."""
   wide = embedding.astype(jnp.promote_types(embedding.dtype, jnp.float32))
-  return jnp.sqrt(prefix_sums(wide**2, dims) + epsilon)
+  return jnp.sqrt(prefix_sums(wide**2, dims) + EPSILON)
 
 
 def prefix_sums(
@@ -206,11 +237,16 @@ def matryoshka(
   which a zero coordinate is an absent one: linear heads, inner products,
   normalised similarities. It is wrong for a LayerNorm after the cut.
   `*rest` is shared by all prefixes.
+
+  Raises:
+    ValueError: unless dims increase and, once the loss is called, end at the
+      width of the embedding.
   """
+  dims = check_dims(dims, dims[-1] if len(dims) else 0)
   weights = dim_weights('uniform' if weights is None else weights, dims)
 
   def nested_loss(embedding, *rest):
-    cut = prefixes(embedding, dims)
+    cut = prefixes(embedding, check_dims(dims, embedding.shape[-1]))
     losses = jax.vmap(lambda z: loss_fn(z, *rest))(cut)
     return jnp.tensordot(jnp.asarray(weights, losses.dtype), losses, axes=1)
 

@@ -94,8 +94,8 @@ def test_matryoshka_of_a_contrastive_loss_equals_slicing():
 
     def info_nce(both):
       left, right = jnp.split(both, 2)
-      left = nested.normalise_prefix(left, 24)
-      right = nested.normalise_prefix(right, 24)
+      left = nested.unit(left, 24)
+      right = nested.unit(right, 24)
       return -jnp.diag(jax.nn.log_softmax(left @ right.T / 0.1))
 
     together = nested.matryoshka(info_nce, DIMS)(jnp.concatenate([q, k]))
@@ -124,12 +124,12 @@ def test_blocks_partition_and_norms_are_those_of_slices(dims, seed):
 
 def test_zero_prefixes_stay_finite():
   z = jnp.zeros((2, 8), jnp.bfloat16)
-  unit = nested.normalise_prefix(z, 4)
+  unit = nested.unit(z, 4)
   assert unit.dtype == jnp.float32 and (unit == 0).all()
-  g = jax.grad(lambda z: nested.normalise_prefix(z, 4).sum())(jnp.zeros((2, 8)))
+  g = jax.grad(lambda z: nested.unit(z, 4).sum())(jnp.zeros((2, 8)))
   assert jnp.isfinite(g).all()
   chex.assert_trees_all_close(
-    jnp.linalg.norm(nested.normalise_prefix(jnp.ones((2, 8)), 4), axis=1),
+    jnp.linalg.norm(nested.unit(jnp.ones((2, 8)), 4), axis=1),
     jnp.ones(2),
     rtol=1e-6,
   )
@@ -265,3 +265,32 @@ def test_ff_is_a_slice_of_mrl(m):
 def test_ff_refuses_a_dim_beyond_the_width():
   with pytest.raises(ValueError, match='head.dim=99'):
     heads.FF(DIMS, 5, dim=99, rngs=nnx.Rngs(0))
+
+
+def test_means_are_those_of_the_rows_that_count():
+  values = jnp.asarray([[1.0, 2, 9], [4, 6, 9]])
+  loss = nested.Loss(jnp.zeros(()), values, values > 5)
+  losses, hits = loss.means(jnp.asarray([1.0, 1, 0]))
+  np.testing.assert_allclose(losses, [1.5, 5])
+  np.testing.assert_allclose(hits, [0, 0.5])
+  assert not loss.means(jnp.zeros(3))[0].any()
+
+
+@pytest.mark.parametrize('kind', [np.float32, np.float64, np.float16])
+def test_unit_is_one_rule_for_numpy_and_jax(kind):
+  """Zeros stay zeros, prefixes of 1e-8 of their row are exact."""
+  x = np.array([[3, 4, 0, 9], [0, 0, 0, 1], [3e-8, 4e-8, 0, 1]], kind)
+  expected = np.array([[0.6, 0.8], [0, 0], [0.6, 0.8]])
+  rows = slice(None) if kind != np.float16 else slice(2)  # 4e-8 is 0 there
+  for made in (nested.unit(x, 2), nested.unit(jnp.asarray(x), 2)):
+    np.testing.assert_allclose(made[rows], expected[rows], rtol=1e-6)
+  assert type(nested.unit(x)) is np.ndarray
+  assert isinstance(nested.unit(jnp.asarray(x)), jax.Array)
+
+
+@pytest.mark.parametrize(
+  'dims', [(8, 16, 128), (16, 16), (0, 16), (-4, 16), (8.5, 16), (16, 8), ()]
+)
+def test_matryoshka_refuses_dims_that_are_no_prefixes(dims):
+  with pytest.raises(ValueError, match='dims='):
+    nested.matryoshka(lambda z: z.sum(-1), dims)(jnp.ones((1, 16)))

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_data import cifar_archive, idx, prepare_imagenet
 
 from mrl_jax import build, checkpoint, config, environment, state
 from mrl_jax.data import cifar, download, fashion_mnist
+from tests.data.test_data import cifar_archive, idx, prepare_imagenet
 
 ROOT = Path(__file__).parent.parent
 

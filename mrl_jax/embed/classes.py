@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from mrl_jax import metrics
+from mrl_jax import intervals
 from mrl_jax.shapes import Bool, Float, Int
 
 
@@ -130,7 +130,7 @@ def macro_interval(
   """
   value = float(np.mean(hits / totals))
   effective = len(totals) ** 2 / float(np.sum(1 / totals))
-  return metrics.wilson_interval(value * effective, effective)
+  return intervals.wilson(value * effective, effective)
 
 
 def changes(

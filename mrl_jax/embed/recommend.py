@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import intervals
 from mrl_jax.shapes import Bool, Float
 
 SLACK = 0.01  # how far below what is to be kept an interval may reach
@@ -19,11 +19,11 @@ def share_kept(
   what is kept.
   """
   if own.dtype != bool:
-    low, high = metrics.mean_interval(own)
+    low, high = intervals.mean(own)
     return float(np.mean(own)) if len(own) else math.nan, low, high
   both = int(np.sum(own & full))
   first, second = int(np.sum(own & ~full)), int(np.sum(full & ~own))
-  low, high = metrics.paired_ratio_interval(both, first, second)
+  low, high = intervals.paired_ratio(both, first, second)
   right = both + second
   kept = (both + first) / right if right else math.nan
   return kept, low, min(high, float(len(own)))

@@ -17,7 +17,6 @@ ROWS_AT_ONCE = 65_536  # a slab: read of the database at once
 QUERIES_AT_ONCE = 256
 LENGTHS_AT_ONCE = 1024  # rows: all blocks of theirs are read from a cache
 SCORES_AT_ONCE = 1 << 25  # g * r * q of them are alive on one device
-EPSILON = 1e-30  # under the root: a prefix may be 1e-10 of its row
 
 
 def nested_top_k(
@@ -177,7 +176,7 @@ def program(mesh: Mesh, dims, k: int, approximate: bool):
 
     def one(asked_best):
       columns, *best = asked_best
-      scale = 1 / nested.prefix_norms(columns.T, dims, EPSILON)
+      scale = 1 / nested.prefix_norms(columns.T, dims)
 
       def step(best, begin):
         at = jnp.minimum(begin, len(own) - chunk)
@@ -260,7 +259,7 @@ def row_norms(rows: Float[Array, 'r d'], dims) -> Float[Array, 'g r']:
     one = jax.lax.optimization_barrier(jnp.sum(squares[:, part], axis=1))
     total = total + one
     sums.append(total)
-  return jnp.sqrt(jnp.stack(sums) + EPSILON)
+  return jnp.sqrt(jnp.stack(sums) + nested.EPSILON)
 
 
 def prefix_products(own, at, count, columns, dims) -> list:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 from mrl_jax.shapes import Bool, Int
 
 
@@ -30,8 +30,8 @@ class Agreement:
     chosen = majority(answers.classes[..., 0])
     counts = np.bincount(first_right(every.right), minlength=len(every.dims))
     counts = np.append(counts, 0)[: len(every.dims) + 1].tolist()
-    rows = [
-      metrics.proportion_row(
+    results = [
+      rows.proportion(
         'agreement',
         'oracle',
         width,
@@ -39,17 +39,17 @@ class Agreement:
         n,
         expected_dim=float(np.mean(smallest)),
       ),
-      metrics.proportion_row(
+      rows.proportion(
         'agreement', 'vote', width, int(np.sum(chosen == answers.labels)), n
       ),
     ]
-    rows += [
-      metrics.proportion_row('agreement', 'first_right', m, count, n)
+    results += [
+      rows.proportion('agreement', 'first_right', m, count, n)
       for m, count in zip(every.dims, counts)
     ]
     details = {
       'by': every.by,
-      'text': text(rows[0], rows[1], np.mean(right[-1]), width),
+      'text': text(results[0], results[1], np.mean(right[-1]), width),
       'voters': list(answers.dims),
       'dims': list(every.dims),
       'first_right': [
@@ -58,7 +58,7 @@ class Agreement:
       ],
       'same_answer': same_answers(every.classes[..., 0]),
     }
-    return rows, details
+    return results, details
 
 
 def first_right(right: Bool[np.ndarray, 'g q']) -> Int[np.ndarray, 'q']:

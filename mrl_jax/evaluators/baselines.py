@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mrl_jax import errors, metrics
+from mrl_jax import errors, rows
 from mrl_jax.embed import evidence as evidences
 from mrl_jax.embed import probes, reductions, search
 from mrl_jax.embed.vectors import Vectors
@@ -120,15 +120,15 @@ def probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
 
 def seed_rows(metric, variant, dims, hits: Bool[np.ndarray, 's g q']) -> list:
   """A row per dim: the mean over seeds and queries."""
-  rows = []
+  results = []
   for g, m in enumerate(dims):
     extra = {'variant': variant}
     if variant in RANDOM:
       spread = float(np.std(hits[:, g].mean(axis=1)))
       extra |= {'seeds': len(hits), 'spread': spread}
     values = hits[:, g].mean(axis=0)
-    rows.append(metrics.mean_row('baselines', metric, m, values, **extra))
-  return rows
+    results.append(rows.mean('baselines', metric, m, values, **extra))
+  return results
 
 
 def fixed_feature(workdir: str) -> dict:
@@ -179,14 +179,14 @@ def fixed_feature_rows(trained: list[dict]) -> list[dict]:
   for run in trained:
     for metric, row in run['rows'].items():
       grouped.setdefault((metric, run['dim']), []).append(row)
-  rows = []
+  results = []
   for (metric, dim), same in sorted(grouped.items()):
     value, low, high = (
       float(np.mean([row[key] for row in same]))
       for key in ('value', 'ci_low', 'ci_high')
     )
-    rows.append(
-      metrics.row(
+    results.append(
+      rows.make(
         'baselines',
         metric,
         dim,
@@ -197,4 +197,4 @@ def fixed_feature_rows(trained: list[dict]) -> list[dict]:
         runs=len(same),
       )
     )
-  return rows
+  return results

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 from mrl_jax.shapes import Bool, Float, Int
 
 RESAMPLES = 200
@@ -33,14 +33,14 @@ class Calibration:
     answers, bins = evidence.answers, self.bins
     confidence = np.asarray(answers.confidence, np.float64)
     right, n = answers.right, len(answers.labels)
-    rows, diagrams = [], {}
+    results, diagrams = [], {}
     for metric, place in (('ece', equal_width), ('ece_adaptive', equal_mass)):
       where = np.stack([place(row, bins) for row in confidence])
       gaps = right - confidence
       values = error(summed(gaps, where, bins))
       low, high = bounds(gaps, where, bins)
-      rows += [
-        metrics.row('calibration', metric, *found, n)
+      results += [
+        rows.make('calibration', metric, *found, n)
         for found in zip(answers.dims, values, zip(low, high))
       ]
       diagrams[metric] = [
@@ -54,9 +54,9 @@ class Calibration:
       'reliability': diagrams['ece'],
       'reliability_adaptive': diagrams['ece_adaptive'],
       'overconfidence': over,
-      'text': text(answers.by, answers.dims, over, rows),
+      'text': text(answers.by, answers.dims, over, results),
     }
-    return rows, details
+    return results, details
 
 
 def equal_width(

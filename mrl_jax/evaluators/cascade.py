@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import intervals, rows
 from mrl_jax.embed import thresholds
 from mrl_jax.shapes import Bool, Float, Int
 
@@ -222,7 +222,7 @@ class Tally:
       total[reported] += hit
       times[reported] += 1
     there = times > 0
-    low, high = metrics.mean_interval(total[there] / times[there])
+    low, high = intervals.mean(total[there] / times[there])
     return float(low), float(high), int(np.sum(there))
 
 
@@ -243,7 +243,7 @@ def halves(smallest: int, width: int) -> tuple[int, ...]:
 
 def row(width: int, point: dict, splits: int) -> dict:
   """A point as a result row."""
-  return metrics.row(
+  return rows.make(
     'cascade',
     'top1',
     width,

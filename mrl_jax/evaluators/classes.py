@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 from mrl_jax.embed import classes
 from mrl_jax.shapes import Bool, Int
 
@@ -40,8 +40,8 @@ class Classes:
     right, labels = answers.right, answers.labels
     ids, where = np.unique(labels, return_inverse=True)
     hits, totals = classes.accuracies(right, where, len(ids))
-    rows = [
-      metrics.row(
+    results = [
+      rows.make(
         'classes',
         'per_class',
         m,
@@ -53,9 +53,9 @@ class Classes:
       for m, count in zip(answers.dims, hits)
     ]
     tail_rows, tail = self.tail_rows(answers, evidence.database.labels)
-    rows += tail_rows
+    results += tail_rows
     if self.groups:
-      rows += self.superclass_rows(answers, names)
+      results += self.superclass_rows(answers, names)
     listed = np.sort(np.argsort(-totals, kind='stable')[:LISTED])
     said = [
       {
@@ -75,7 +75,7 @@ class Classes:
       'tail': [classes.name_of(label, names) for label in tail],
       **summary(said, answers.dims),
     }
-    return rows, details
+    return results, details
 
   def tail_rows(self, answers, database) -> tuple[list[dict], list[int]]:
     """(rows of head and tail, ids of the tail), empty if there is no tail."""
@@ -106,7 +106,7 @@ def part_rows(
   metric: str, dims: Int[np.ndarray, 'g'], right: Bool[np.ndarray, 'g q']
 ) -> list[dict]:
   return [
-    metrics.proportion_row('classes', metric, m, int(np.sum(row)), len(row))
+    rows.proportion('classes', metric, m, int(np.sum(row)), len(row))
     for m, row in zip(dims, right)
   ]
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import intervals, rows
 from mrl_jax.shapes import Float, Int
 
 BINS = 50
@@ -41,8 +41,8 @@ class Cosine:
       name: prefix_cosines(queries, database, pairs, evidence.dims)
       for name, pairs in drawn.items()
     }
-    rows = [
-      metrics.row(
+    results = [
+      rows.make(
         'cosine', name, m, *clustered_mean(values, drawn[name]), len(values)
       )
       for name, found in kinds.items()
@@ -53,10 +53,10 @@ class Cosine:
         value, interval = separation(
           *(kinds[name][g] for name in drawn), *drawn.values()
         )
-        rows.append(
-          metrics.row('cosine', 'separation', m, value, interval, self.pairs)
+        results.append(
+          rows.make('cosine', 'separation', m, value, interval, self.pairs)
         )
-    return rows, histograms(kinds, evidence.dims)
+    return results, histograms(kinds, evidence.dims)
 
 
 def histograms(kinds, dims) -> dict:
@@ -168,7 +168,7 @@ def separation(
       ((below - area) / j, negative_pairs),
     ]
   )
-  ends = [metrics.mean_interval(part) for part in (above, below)]
+  ends = [intervals.mean(part) for part in (above, below)]
   low = max(half, math.hypot(*(area - end[0] for end in ends)))
   high = max(half, math.hypot(*(end[1] - area for end in ends)))
   return area, (max(0.0, area - low), min(1.0, area + high))

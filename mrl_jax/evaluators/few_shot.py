@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import intervals, rows
 from mrl_jax.embed import vectors
 from mrl_jax.shapes import Float, Int
 
@@ -77,17 +77,15 @@ class FewShot:
         embeddings, database.embeddings, support, evidence.dims, given
       )
       hits[:, :, draw] = classes[found] == queries.labels[asked]
-    rows = []
+    results = []
     for some, shots in zip(hits, given):
       for right, m in zip(some, evidence.dims):
         value, interval = right.mean(), crossed_interval(right)
         extra = {'k': shots, 'draws': self.draws}
-        rows.append(
-          metrics.row(
-            'few_shot', 'top1', m, value, interval, len(asked), **extra
-          )
+        results.append(
+          rows.make('few_shot', 'top1', m, value, interval, len(asked), **extra)
         )
-    return rows, details
+    return results, details
 
 
 def sentences(shots, lacking: dict, counts: Int[np.ndarray, 'v']) -> list[str]:
@@ -133,9 +131,9 @@ def nearest_means(
   """
   totals = [np.zeros((support.shape[1], m), np.float32) for m in dims]
   found = np.zeros((len(shots), len(dims), len(queries)), np.int64)
-  for place, rows in enumerate(support):
-    there = rows >= 0
-    drawn = np.asarray(database[np.maximum(rows, 0)], np.float32)
+  for place, chosen in enumerate(support):
+    there = chosen >= 0
+    drawn = np.asarray(database[np.maximum(chosen, 0)], np.float32)
     drawn = np.where(there[:, None], drawn, 0)
     for total, m in zip(totals, dims):
       total += unit(drawn[:, :m])
@@ -167,7 +165,7 @@ def crossed_interval(hits: Float[np.ndarray, 's q']) -> tuple[float, float]:
   from scipy import stats
 
   value, draws = hits.mean(), len(hits)
-  low, high = metrics.mean_interval(hits.mean(axis=0))
+  low, high = intervals.mean(hits.mean(axis=0))
   apart = 0.0
   if draws > 1:
     deviation = np.std(hits.mean(axis=1), ddof=1)

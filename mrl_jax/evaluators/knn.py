@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 from mrl_jax.embed import search
 from mrl_jax.shapes import Float, Int
 
@@ -38,19 +38,17 @@ class KNN:
       )
     )
     voters = database.labels[found]
-    rows = []
+    results = []
     for g, m in enumerate(dims):
       nearest = int(np.sum(voters[g, :, 0] == labels))
-      rows.append(
-        metrics.proportion_row('knn', 'top1', m, nearest, len(labels))
-      )
+      results.append(rows.proportion('knn', 'top1', m, nearest, len(labels)))
     for g, m in enumerate(dims):
       chosen = weighted_vote(voters[g], scores[g], self.temperature)
       right = int(np.sum(chosen == labels))
-      rows.append(
-        metrics.proportion_row('knn', 'weighted', m, right, len(labels), k=k)
+      results.append(
+        rows.proportion('knn', 'weighted', m, right, len(labels), k=k)
       )
-    return rows, {}
+    return results, {}
 
 
 def weighted_vote(

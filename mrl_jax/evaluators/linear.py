@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 
 
 class Linear:
@@ -19,10 +19,10 @@ class Linear:
       'top5': np.sum(found, axis=(-2, -1)),
     }
     n = len(answers.labels)
-    rows = [
-      metrics.proportion_row('linear', name, m, int(hits), n)
+    results = [
+      rows.proportion('linear', name, m, int(hits), n)
       for name, count in counts.items()
       for m, hits in zip(answers.dims, count)
       if m <= evidence.trained[-1]  # a fixed-feature head reads no further
     ]
-    return rows, {}
+    return results, {}

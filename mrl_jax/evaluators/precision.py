@@ -5,7 +5,7 @@ import math
 import jax
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 from mrl_jax.embed import quantise, recommend, search, vectors
 from mrl_jax.shapes import Float, Int
 
@@ -177,10 +177,10 @@ def recall(queries, database, found, k) -> dict[str, np.ndarray]:
       return np.einsum('qd,qkd->qk', query, near)
 
     least = cosines(exact[span, -1:]) - SAME
-    for precision, rows in found.items():
-      for g in range(len(rows)):
+    for precision, neighbours in found.items():
+      for g in range(len(neighbours)):
         shares[precision][g, span] = np.mean(
-          cosines(rows[g, span]) >= least, axis=1
+          cosines(neighbours[g, span]) >= least, axis=1
         )
   return shares
 
@@ -213,7 +213,5 @@ def row(name, values, precision, g, dim, point, k) -> dict:
   }
   if name == 'top1':
     hits = int(np.sum(own))
-    return metrics.proportion_row(
-      'precision', name, dim, hits, len(own), **extra
-    )
-  return metrics.mean_row('precision', 'recall', dim, own, k=k, **extra)
+    return rows.proportion('precision', name, dim, hits, len(own), **extra)
+  return rows.mean('precision', 'recall', dim, own, k=k, **extra)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrl_jax import metrics
+from mrl_jax import rows
 from mrl_jax.embed import evidence as evidences
 from mrl_jax.embed import probes
 
@@ -43,8 +43,8 @@ class LinearProbe:
     queries, dims = evidence.queries, evidence.dims
     best, _ = evidences.decide(probe.logits, queries.embeddings, dims)
     hits = probe.classes[best[..., 0]] == queries.labels
-    rows = [
-      metrics.proportion_row(
+    results = [
+      rows.proportion(
         'probe', 'top1', m, int(right), len(queries), strength=strength
       )
       for m, right, strength in zip(dims, np.sum(hits, axis=1), probe.strengths)
@@ -55,4 +55,4 @@ class LinearProbe:
       'gradients': list(probe.gradients),
       'classes': len(probe.classes),
     }
-    return rows, details
+    return results, details

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from mrl_jax import errors, metrics
+from mrl_jax import errors, rows
 from mrl_jax.embed import search
 from mrl_jax.shapes import Bool, Float, Int
 
@@ -51,7 +51,7 @@ class Retrieval:
       )[1]
     )
     total = count_relevant(database.labels, queries.labels)
-    rows = []
+    results = []
     for m, rows_found in zip(evidence.dims, found):
       relevant = database.labels[rows_found] == queries.labels[:, None]
       extra = {
@@ -64,10 +64,8 @@ class Retrieval:
         values |= {(name, k): value for name, value in measured.items()}
       for (name, k), value in values.items():
         at = {'k': k} if k else {}
-        rows.append(
-          metrics.mean_row('retrieval', name, m, value, **at, **extra)
-        )
-    return sorted(rows, key=lambda row: order(row, depths)), {}
+        results.append(rows.mean('retrieval', name, m, value, **at, **extra))
+    return sorted(results, key=lambda row: order(row, depths)), {}
 
 
 def order(row, depths):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrl_jax import errors, metrics
+from mrl_jax import errors, rows
 from mrl_jax.data import corruptions, folder
 from mrl_jax.embed import vectors
 from mrl_jax.shapes import Bool, Int
@@ -63,11 +63,11 @@ class Robustness:
 
   def run(self, evidence) -> tuple[list[dict], dict]:
     queries, dims = evidence.queries, evidence.dims
-    rows = drawn(len(queries), self.images)
+    results = drawn(len(queries), self.images)
     clean = evidence.classify(
-      vectors.Vectors(queries.embeddings[rows], queries.labels[rows])
+      vectors.Vectors(queries.embeddings[results], queries.labels[results])
     ).right
-    right = self.answers(evidence, rows)
+    right = self.answers(evidence, results)
     variants = {'clean': clean}
     for c, name in enumerate(self.corruptions):
       variants[name] = right[c].mean(axis=0)
@@ -75,12 +75,12 @@ class Robustness:
       variants[f'severity{severity}'] = right[:, s].mean(axis=0)
     variants['mean'] = right.mean(axis=(0, 1))
     found = [
-      metrics.mean_row('robustness', 'top1', m, values[g], variant=variant)
+      rows.mean('robustness', 'top1', m, values[g], variant=variant)
       for variant, values in variants.items()
       for g, m in enumerate(dims)
     ]
     details = {
-      'images': len(rows),
+      'images': len(results),
       'dims': list(dims),
       'corruptions': list(self.corruptions),
       'severities': list(self.severities),
@@ -134,15 +134,15 @@ def shifted_rows(evidence, name: str, path: Path) -> tuple[list, dict]:
     for a in range(0, len(seen), ROWS_AT_ONCE)
   ]
   right = np.concatenate(parts, axis=1)
-  rows = [
-    metrics.proportion_row(
+  results = [
+    rows.proportion(
       'robustness', 'top1', m, int(right[g].sum()), len(seen), variant=name
     )
     for g, m in enumerate(evidence.dims)
   ]
   allowed = len(set().union(*groups.values()))
   facts = {'images': len(seen), 'classes': allowed, 'left_out': skipped}
-  return rows, {'path': str(path), **facts}
+  return results, {'path': str(path), **facts}
 
 
 def restricted(

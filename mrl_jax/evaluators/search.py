@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mrl_jax import errors, metrics, sharding
+from mrl_jax import errors, rows, sharding
 from mrl_jax.embed import indexes, schedules, search, shortlist
 from mrl_jax.shapes import Float
 
@@ -285,7 +285,7 @@ def indexed(kind: str, seen: Seen, dim: int, keep: int, k: int) -> Method:
 
 
 def measured(method: Method, seen: Seen, k: int) -> tuple[list, dict]:
-  """(rows, what a table and a chart need) of one method."""
+  """(results, what a table and a chart need) of one method."""
   found = np.asarray(method.find(seen.asked))
   shares = shortlist.recall(seen.ready, seen.asked, found, seen.exact)
   extra = {
@@ -294,28 +294,24 @@ def measured(method: Method, seen: Seen, k: int) -> tuple[list, dict]:
     'mflops_shortlist': method.mflops_shortlist,
     'bytes': method.bytes,
   }
-  rows = [
-    metrics.mean_row('search', 'recall', method.dim, shares, k=k, **extra)
-  ]
+  results = [rows.mean('search', 'recall', method.dim, shares, k=k, **extra)]
   if seen.labels is not None:
     nearest = found[:, 0]
     right = seen.labels[0][np.maximum(nearest, 0)] == seen.labels[1]
     hits = int(np.sum(right & (nearest >= 0)))
-    rows.append(
-      metrics.proportion_row(
-        'search', 'top1', method.dim, hits, len(right), **extra
-      )
+    results.append(
+      rows.proportion('search', 'top1', method.dim, hits, len(right), **extra)
     )
   batch = timed(lambda: method.find(seen.asked)) / len(seen.asked)
   singles = seen.asked[:SINGLES]
   method.find(singles[:1])  # what is compiled for one query is not its time
   single = timed(lambda: [method.find(one[None]) for one in singles])
-  return rows, {
+  return results, {
     'method': method.name,
     'about': method.about,
     'dim': method.dim,
-    'recall': rows[0]['value'],
-    'top1': rows[1]['value'] if seen.labels is not None else None,
+    'recall': results[0]['value'],
+    'top1': results[1]['value'] if seen.labels is not None else None,
     'mflops': method.mflops,
     'mflops_shortlist': method.mflops_shortlist,
     'bytes': method.bytes,

@@ -199,7 +199,7 @@ def compare(
 def vmapped_cosines(queries, keys, dims):
   """[g b r] from normalised copies that are 0 beyond the prefix."""
   cut = [nested.prefixes(x, dims) for x in (queries, keys)]
-  unit = [nested.normalise_prefix(x, x.shape[-1]) for x in cut]
+  unit = [nested.unit(x, x.shape[-1]) for x in cut]
   return jax.vmap(lambda q, k: jnp.matmul(q, k.T, precision='highest'))(*unit)
 
 

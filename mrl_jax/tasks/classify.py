@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from mrl_jax import metrics, nested
+from mrl_jax import nested
 from mrl_jax.data import transforms
 from mrl_jax.losses import softmax
 from mrl_jax.shapes import Array, Float, Int, Key, PyTree
@@ -114,8 +114,7 @@ class Classify:
       mesh=self.mesh,
     )
     values = {'loss': found.total}
-    losses = metrics.masked_mean(found.losses, mask)
-    accuracies = metrics.masked_mean(found.hits, mask)
+    losses, accuracies = found.means(mask)
     for g, m in enumerate(self.dims):
       values[f'loss/d{m}'], values[f'accuracy/d{m}'] = losses[g], accuracies[g]
     rest = {

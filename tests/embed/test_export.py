@@ -17,7 +17,7 @@ from mrl_jax import sharding
 from mrl_jax.data import feed, source
 from mrl_jax.embed import evidence, export, vectors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SIZES = {'train': 103, 'validation': 20}
 META = {'step': 7, 'dims': [2, 4]}
 NAMES = tuple(f'class {i}' for i in range(70_010))
@@ -239,10 +239,10 @@ import sys
 import jax
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)
-sys.path.insert(0, 'tests')
+sys.path.insert(0, ".")
 from mrl_jax import sharding
 sharding.initialise(sys.argv[2])
-import test_export
+from tests.embed import test_export
 test_export.export_images(sys.argv[1], sharding.make_mesh())
 """
 

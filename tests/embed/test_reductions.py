@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA, TruncatedSVD
 
-from mrl_jax import metrics, sharding
+from mrl_jax import rows, sharding
 from mrl_jax.embed import evidence, probes, reductions
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import baselines
@@ -14,7 +14,7 @@ from mrl_jax.evaluators import baselines
 DIMS = (4, 7, 12)
 
 
-def rows(n=200, seed=0):
+def some_rows(n=200, seed=0):
   rng = np.random.default_rng(seed)
   mix = np.random.default_rng(9).normal(size=(12, 12)) * 0.7 ** np.arange(12)
   return (rng.normal(size=(n, 12)) @ mix.T + 2).astype(np.float32)
@@ -22,7 +22,7 @@ def rows(n=200, seed=0):
 
 def test_pca_is_scikit_learns(monkeypatch):
   monkeypatch.setattr(reductions, 'ROWS_AT_ONCE', 64)
-  x = rows()
+  x = some_rows()
   found, peer = reductions.pca(x), PCA().fit(x.astype(np.float64))
   np.testing.assert_allclose(
     found.explained, np.cumsum(peer.explained_variance_ratio_), atol=1e-10
@@ -40,7 +40,7 @@ def test_pca_is_scikit_learns(monkeypatch):
 
 
 def test_svd_is_scikit_learns():
-  x = rows()
+  x = some_rows()
   found = reductions.svd(x)
   peer = TruncatedSVD(11, algorithm='arpack').fit(x.astype(np.float64))
   np.testing.assert_allclose(
@@ -50,15 +50,15 @@ def test_svd_is_scikit_learns():
 
 
 def test_fewer_rows_than_dimensions_and_no_variance():
-  found = reductions.pca(rows(4))
+  found = reductions.pca(some_rows(4))
   np.testing.assert_allclose(found.explained[3:], 1, atol=1e-6)
-  assert np.isfinite(found(rows(4))).all()
+  assert np.isfinite(found(some_rows(4))).all()
   flat = reductions.pca(np.ones((5, 3), np.float32))
   assert (flat.explained == 1).all() and (flat(np.ones((2, 3))) == 0).all()
 
 
 def test_random_maps():
-  x = rows()
+  x = some_rows()
   turned = reductions.random_rotation(12, 0)
   np.testing.assert_allclose(
     turned.matrix @ turned.matrix.T, np.eye(12), atol=1e-12
@@ -82,7 +82,7 @@ def shown(dims=DIMS, database=150, asked=40):
   sides = {}
   for name, n in (('train', database), ('validation', asked)):
     labels = rng.integers(0, 3, n)
-    x = rows(n, seed=n) - 1.7
+    x = some_rows(n, seed=n) - 1.7
     x[:, :4] += np.eye(4, dtype=np.float32)[labels] * 2
     sides[name] = Vectors(x, labels * 70_000)
   return evidence.Evidence(
@@ -155,7 +155,7 @@ def write_run(path, dim, value, steps=(5, 10)):
   (path / 'config.json').write_text(json.dumps(config))
   for step in steps:
     lines = [
-      metrics.row(name, 'top1', m, value if step == 10 else 0, (value, 1.0), 40)
+      rows.make(name, 'top1', m, value if step == 10 else 0, (value, 1.0), 40)
       for name in ('knn', 'linear')
       for m in DIMS
     ]

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from mrl_jax import metrics
+from mrl_jax import intervals, rows
 from mrl_jax.embed import classes as by_class
 from mrl_jax.embed import evidence, vectors
 from mrl_jax.evaluators import agreement, calibration, classes
@@ -38,10 +38,10 @@ def seen(given, database=None, names=(), trained=None):
   )
 
 
-def keyed(rows):
-  names = [metrics.flat_name(row) for row in rows]
+def keyed(results):
+  names = [rows.flat_name(row) for row in results]
   assert len(set(names)) == len(names)
-  return dict(zip(names, rows))
+  return dict(zip(names, results))
 
 
 @pytest.mark.parametrize('trained', [DIMS, (4, 16)])
@@ -263,7 +263,7 @@ def test_classes_that_do_not_change_are_seldom_said_to():
 
 def test_macro_interval_is_wilsons_where_classes_are_balanced():
   hits, totals = np.asarray([3, 7, 10]), np.full(3, 10)
-  expected = metrics.wilson_interval(20, 30)
+  expected = intervals.wilson(20, 30)
   np.testing.assert_allclose(by_class.macro_interval(hits, totals), expected)
 
 

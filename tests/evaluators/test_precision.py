@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mrl_jax import metrics, sharding
+from mrl_jax import intervals, sharding
 from mrl_jax.embed import evidence, quantise, recommend
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import precision
@@ -297,7 +297,7 @@ def test_the_interval_of_a_paired_ratio_covers(share, n):
   for _ in range(1500):
     one, full = drawn(rng, n, (share,))
     both = int(np.sum(one & full))
-    low, high = metrics.paired_ratio_interval(
+    low, high = intervals.paired_ratio(
       both, int(np.sum(one & ~full)), int(np.sum(full & ~one))
     )
     covered += low <= share <= high
@@ -320,7 +320,7 @@ def test_the_interval_of_a_mean_covers(draw, n):
   truth = draw(rng, 2_000_000).mean()
   covered = 0
   for _ in range(1500):
-    low, high = metrics.mean_interval(draw(rng, n))
+    low, high = intervals.mean(draw(rng, n))
     covered += low <= truth <= high
   assert covered / 1500 >= 0.93
 

@@ -5,17 +5,6 @@ import math
 import re
 
 import pytest
-from report_samples import (
-  DIMS,
-  RECOMMENDATION,
-  all_details,
-  all_rows,
-  few_rows,
-  grown,
-  made,
-  precision_rows,
-  row,
-)
 
 from mrl_jax.report import (
   adaptive,
@@ -30,6 +19,17 @@ from mrl_jax.report import (
   reliability,
   results,
   tables,
+)
+from tests.samples.report import (
+  DIMS,
+  RECOMMENDATION,
+  all_details,
+  all_rows,
+  few_rows,
+  grown,
+  made,
+  precision_rows,
+  row,
 )
 
 

@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
-from report_samples import few_rows, grown
 
 from mrl_jax.report import compare, results
+from tests.samples.report import few_rows, grown
 
 
 def runs(tmp_path):

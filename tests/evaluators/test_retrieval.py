@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ir_measures import AP, RR, P, R, nDCG
 
-from mrl_jax import metrics, sharding
+from mrl_jax import rows, sharding
 from mrl_jax.embed import evidence
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import retrieval
@@ -70,8 +70,8 @@ def oracle(database, queries, m, ks):
 def test_every_measure_equals_trec_eval(make):
   database, queries = make()
   ks = (5, 40)
-  rows, _ = retrieval.Retrieval(k=ks).run(material(database, queries))
-  values = {metrics.flat_name(row): row['value'] for row in rows}
+  results, _ = retrieval.Retrieval(k=ks).run(material(database, queries))
+  values = {rows.flat_name(row): row['value'] for row in results}
   total = retrieval.count_relevant(database[1], queries[1])
   count = len(queries[1])
   for m in DIMS:
@@ -95,7 +95,7 @@ def test_every_measure_equals_trec_eval(make):
       for name, value in expected.items():
         got = values[f'retrieval/{name}@{k}/d{m}']
         assert abs(got - value) < 1e-6, (name, k, m)
-  without = {row['without_relevant'] for row in rows}
+  without = {row['without_relevant'] for row in results}
   assert without == ({3} if make is adversarial else {0})
 
 
@@ -113,8 +113,8 @@ def test_average_precision_by_hand():
 
 def test_recall_is_of_all_relevant_rows_and_top1_of_the_first():
   database, queries = random_vectors(2)
-  rows, _ = retrieval.Retrieval(k=(160,)).run(material(database, queries))
-  values = {metrics.flat_name(row): row['value'] for row in rows}
+  results, _ = retrieval.Retrieval(k=(160,)).run(material(database, queries))
+  values = {rows.flat_name(row): row['value'] for row in results}
   for m in DIMS:
     assert values[f'retrieval/r@160/d{m}'] == 1  # the whole database
   x, z = database[0], queries[0]

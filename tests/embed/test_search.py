@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mrl_jax import chips, costs, errors, metrics, sharding
+from mrl_jax import chips, costs, errors, rows, sharding
 from mrl_jax.embed import evidence, schedules, search, selection, shortlist
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import search as timing
@@ -296,14 +296,14 @@ def cosines(queries, database, m):
 
 def test_rows_equal_naive_recall_on_the_reported_half():
   seen = material()
-  rows, details = Search(shortlist=40, k=5).run(seen)
+  results, details = Search(shortlist=40, k=5).run(seen)
   half = np.random.default_rng(0).permutation(80)[40:]
   queries = seen.queries.embeddings[half]
   labels = seen.queries.labels[half]
   full = cosines(queries, seen.database.embeddings, 32)
   last = -np.sort(-full, axis=1)[:, 4:5]
   good = full >= last - 1e-6
-  found = {(r['metric'], r['variant'], r['dim']): r for r in rows}
+  found = {(r['metric'], r['variant'], r['dim']): r for r in results}
   for m in (4, 8, 32):
     scores = cosines(queries, seen.database.embeddings, m).round(7)
     order = np.argsort(-scores, axis=1, kind='stable')
@@ -326,16 +326,16 @@ def test_rows_equal_naive_recall_on_the_reported_half():
   assert found['recall', 'prefix', 32]['value'] == 1
   assert found['recall', 'device', 32]['value'] == 1
   assert found['recall', 'device', 32]['mflops'] == 600 * 32 / 1e6
-  chosen = [r for r in rows if r['variant'] == 'funnel_auto']
+  chosen = [r for r in results if r['variant'] == 'funnel_auto']
   assert len(chosen) == 2 and chosen[0]['mflops'] <= 600 * 32 / 4e6
-  variants = {r['variant'] for r in rows}
+  variants = {r['variant'] for r in results}
   assert variants == {
     'prefix', 'ar', 'funnel', 'funnel_auto', 'device', 'flat', 'hnsw', 'ivf'
   }  # fmt: skip
-  names = [metrics.flat_name(r) for r in rows]
+  names = [rows.flat_name(r) for r in results]
   assert len(set(names)) == len(names)
   json.dumps(details)
-  assert len(details['methods']) == len(rows) / 2
+  assert len(details['methods']) == len(results) / 2
   assert details['queries'] == details['tuning_queries'] == 40
 
 

@@ -1,0 +1,62 @@
+"""95% intervals of shares and means.
+
+Reports never show a number of examples without one of these.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+Z = 1.959964  # standard deviations on each side of a normal 95% interval
+
+
+def wilson(hits: int, n: int, z: float = Z) -> tuple:
+  """95% interval of a proportion hits/n (Wilson, 1927); (0, 1) for n == 0."""
+  if n == 0:
+    return 0.0, 1.0
+  p = hits / n
+  centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+  half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+  low = 0.0 if hits == 0 else max(0.0, centre - half)
+  return low, 1.0 if hits == n else min(1.0, centre + half)
+
+
+def mean(values: Float[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
+  """95% interval of the mean of independent values in [0, 1].
+
+  Agresti and Coull's (1998), carried over from hits to any value in [0, 1]:
+  z^2/2 observations of 0 and as many of 1 are added before mean and variance
+  are taken. So it never has width 0, and for hits it is theirs exactly.
+  """
+  n = len(values)
+  if n == 0:
+    return 0.0, 1.0
+  total = n + z * z
+  centre = (np.sum(values) + z * z / 2) / total
+  square = (np.sum(np.square(values)) + z * z / 2) / total
+  half = z * math.sqrt(max(square - centre * centre, 0) / total)
+  return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_ratio(
+  both: int, first: int, second: int, z: float = Z
+) -> tuple[float, float]:
+  """95% interval of a ratio of two shares over the same examples.
+
+  The ratio is (both + first) / (both + second): `both` examples are hits of
+  the two, `first` and `second` of one only. Bonett and Price (2006): Wilson
+  intervals of the two shares, each at a level that accounts for the pairing.
+  """
+  if both + first + second == 0:
+    return 0.0, math.inf
+  n = both + first + second
+  one, two = both + first + 1, both + second + 1
+  shares = one / (n + 2), two / (n + 2)
+  joint = math.sqrt((first + second + 2) / (one * two))
+  apart = sum(math.sqrt((1 - p) / x) for p, x in zip(shares, (one, two)))
+  z = z * joint / apart
+  (low1, high1), (low2, high2) = (
+    wilson(hits, n, z) for hits in (both + first, both + second)
+  )
+  return low1 / high2, high1 / low2 if low2 > 0 else math.inf

@@ -1,0 +1,55 @@
+"""What a run logs while it trains: `metrics.jsonl` and TensorBoard."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Writer:
+  """Appends to `metrics.jsonl` and `tensorboard/` of a workdir.
+
+  Opening at `step` drops what an interrupted run wrote beyond it, so a
+  resumed run has each step once. A writer with `active=False` (processes
+  other than the first) does nothing.
+  """
+
+  def __init__(self, workdir: str | Path, step: int = 0, active: bool = True):
+    self.file = self.board = None
+    if not active:
+      return
+    from tensorboardX import SummaryWriter
+
+    path = Path(workdir) / 'metrics.jsonl'
+    if path.exists():
+      lines = path.read_text().splitlines()
+      kept = [line for line in lines if line_step(line) <= step]
+      path.write_text(''.join(line + '\n' for line in kept))
+    self.file = path.open('a')
+    self.board = SummaryWriter(
+      str(Path(workdir) / 'tensorboard'), purge_step=step + 1
+    )
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """One line and a TensorBoard point per value; nan stays visible."""
+    if self.file is None:
+      return
+    values = {name: float(value) for name, value in values.items()}
+    safe = {n: v if math.isfinite(v) else str(v) for n, v in values.items()}
+    self.file.write(json.dumps({'step': step, **safe}) + '\n')
+    self.file.flush()
+    for name, value in values.items():
+      self.board.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    if self.file is not None:
+      self.file.close()
+      self.board.close()
+
+
+def line_step(line: str) -> float:
+  """The step of a line of metrics.jsonl; inf for a line cut off by a kill."""
+  try:
+    return json.loads(line)['step']
+  except (ValueError, KeyError, TypeError):
+    return math.inf

@@ -1,0 +1,110 @@
+"""Result rows: what every evaluator says and every report reads.
+
+A row is one number: an evaluator's metric at one granularity, with its 95%
+interval. Its flat name is `<evaluator>/<metric>[@k][.variant]/d<dim>`; the
+curve it is a point of has the same name without the end.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NotRequired, Required, TypedDict
+
+import numpy as np
+from jaxtyping import Float
+
+from mrl_jax import intervals
+from mrl_jax.granularity import Granularity
+
+
+class Row(TypedDict, total=False):
+  """One result. An evaluator may add keys of its own."""
+
+  evaluator: Required[str]
+  metric: Required[str]
+  dim: Required[float]
+  value: Required[float]
+  ci_low: Required[float]
+  ci_high: Required[float]
+  n: Required[int]  # examples behind the value
+  depth: NotRequired[int]  # layers of the encoder that were used
+  k: NotRequired[int]  # neighbours or shots
+  variant: NotRequired[str]  # what tells curves of one metric apart
+  step: NotRequired[int]  # of the training run
+  trained: NotRequired[bool]  # whether the granularity was trained
+
+
+KEYS = frozenset(Row.__annotations__)
+
+
+def make(
+  evaluator: str,
+  metric: str,
+  dim: float,
+  value: float,
+  interval: tuple[float, float],
+  n: int,
+  **extra,
+) -> Row:
+  """A result row; `variant`, `k` and `depth` become part of its name."""
+  dim = int(dim) if dim == int(dim) else round(float(dim), 2)
+  return {
+    'evaluator': evaluator,
+    'metric': metric,
+    'dim': dim,
+    'value': float(value),
+    'ci_low': float(interval[0]),
+    'ci_high': float(interval[1]),
+    'n': int(n),
+    **extra,
+  }
+
+
+def proportion(
+  evaluator: str, metric: str, dim: float, hits: int, n: int, **extra
+) -> Row:
+  """The row of a share of right answers, with its 95% interval."""
+  value = hits / n if n else math.nan
+  interval = intervals.wilson(hits, n)
+  return make(evaluator, metric, dim, value, interval, n, **extra)
+
+
+def mean(
+  evaluator: str,
+  metric: str,
+  dim: float,
+  values: Float[np.ndarray, 'q'],
+  **extra,
+) -> Row:
+  """The row of the mean of a value in [0, 1] per query."""
+  values = np.asarray(values, np.float64)
+  value = float(values.mean()) if len(values) else math.nan
+  interval = intervals.mean(values)
+  return make(evaluator, metric, dim, value, interval, len(values), **extra)
+
+
+def granularity(row: Mapping) -> Granularity:
+  """The cut of the model that a row is about."""
+  return Granularity(row['dim'], row.get('depth'))
+
+
+def curve_name(row: Mapping) -> str:
+  """The curve a row is a point of: `<evaluator>/<metric>[@k][.variant]`."""
+  at = f'@{row["k"]}' if 'k' in row else ''
+  variant = f'.{row["variant"]}' if 'variant' in row else ''
+  return f'{row["evaluator"]}/{row["metric"]}{at}{variant}'
+
+
+def flat_name(row: Mapping) -> str:
+  """The curve's name and the granularity: one pattern for any curve."""
+  return f'{curve_name(row)}/{granularity(row).name}'
+
+
+def curves(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
+  """Rows by curve, in the order met, each sorted by depth and dimension."""
+  found: dict[str, list[Mapping]] = {}
+  for row in rows:
+    found.setdefault(curve_name(row), []).append(row)
+  return {
+    name: sorted(curve, key=lambda row: (row.get('depth') or 0, row['dim']))
+    for name, curve in found.items()
+  }

@@ -1,0 +1,23 @@
+"""Logs that survive an interruption."""
+
+import json
+import math
+
+from mrl_jax import journal
+
+
+def test_a_resumed_writer_has_each_step_once(tmp_path):
+  writer = journal.Writer(tmp_path)
+  for step in (1, 2, 3):
+    writer.write(step, {'loss': step})
+  writer.close()
+  with (tmp_path / 'metrics.jsonl').open('a') as file:
+    file.write('{"step": 4, "lo')  # a kill in the middle of a line
+  writer = journal.Writer(tmp_path, step=2)
+  writer.write(3, {'loss': math.nan})
+  writer.close()
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  written = [json.loads(line) for line in lines]
+  assert [row['step'] for row in written] == [1, 2, 3]
+  assert written[-1]['loss'] == 'nan'
+  assert list((tmp_path / 'tensorboard').glob('events*'))

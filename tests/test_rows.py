@@ -1,0 +1,17 @@
+"""Names and curves of result rows."""
+
+from mrl_jax import rows
+
+
+def test_flat_names():
+  row = rows.proportion('knn', 'weighted', 64, 3, 4, k=20)
+  assert rows.flat_name(row) == 'knn/weighted@20/d64'
+  assert row['value'] == 0.75 and row['n'] == 4
+
+
+def test_names_tell_depth_variant_and_dimension():
+  row = rows.mean('search', 'recall', 8, [1, 0.5], k=10, variant='ar')
+  assert rows.flat_name(row) == 'search/recall@10.ar/d8'
+  assert row['value'] == 0.75 and row['n'] == 2
+  assert rows.make('a', 'b', 8.0, 0, (0, 1), 1)['dim'] == 8
+  assert rows.make('a', 'b', 8.126, 0, (0, 1), 1)['dim'] == 8.13
