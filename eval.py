@@ -7,24 +7,32 @@ python eval.py --compare runs/mrl runs/ff8
 
 import sys
 
-from mrl_jax import config as configs
-from mrl_jax import errors
+from mrl_jax import cli, errors
 
 
 def main(argv: list[str]) -> int:
-  options, words = configs.parse(argv, 'eval')
+  options, words = cli.parse(argv, 'eval')
   try:
-    from mrl_jax import build, evaluation, foreign, progress, sharding
+    from mrl_jax import (
+      build,
+      evaluation,
+      foreign,
+      progress,
+      schema,
+      sharding,
+      workdir,
+    )
+    from mrl_jax import config as configs
 
     progress.quiet()
     if options.compare:
       runs, output = options.compare, options.output
       return evaluation.compare(runs, output, options.group_seeds)
     if options.workdir:
-      config = configs.read_saved(options.workdir)
+      config = workdir.read_config(options.workdir)
     else:
       config = foreign.vector_config(options.dims)
-    configs.override(build.complete(config), words)
+    config = schema.resolve(config, words)
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
     if options.embeddings:

@@ -5,26 +5,25 @@ python train.py --config=configs/vit_mrl.py
 
 import sys
 
-from mrl_jax import config as configs
-from mrl_jax import errors
+from mrl_jax import cli, errors
 
 
 def main(argv: list[str]) -> int:
-  options, words = configs.parse(argv, 'train')
+  options, words = cli.parse(argv, 'train')
   try:
-    from mrl_jax import build, loop, progress, sharding
+    from mrl_jax import build, loop, progress, schema, sharding, workdir
+    from mrl_jax import config as configs
 
     progress.quiet()
     config, name = configs.load(options.config)
-    configs.override(build.complete(config), words)
+    config = schema.resolve(config, words)
     if options.print_config:
       print(configs.to_json(config))
       return 0
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
     run = build.run(config, options.workdir or f'runs/{name}')
-    build.check_best(run)
-    configs.claim_workdir(run.workdir, config)
+    workdir.claim(run.workdir, config)
     return loop.train(run)
   except errors.EXPECTED as error:
     return errors.tell(error)

@@ -8,7 +8,8 @@
   python train.py --config=configs/vit_mrl.py:imagenet,B/16
   python train.py --config=configs/vit_mrl.py:cifar10,smoke   # any, + smoke
 
-ImageNet must be prepared once, see `python -m mrl_jax.prepare --help`.
+Only what differs from the defaults stands here; `--print_config` shows every
+key. ImageNet must be prepared once, see `python -m mrl_jax.prepare --help`.
 """
 
 from ml_collections import ConfigDict
@@ -33,125 +34,80 @@ def get_config(arg: str = '') -> ConfigDict:
       'give one dataset; a size like B/16 goes with imagenet only'
     )
 
-  config = digits()
+  config = ConfigDict(
+    dict(
+      dims=(8, 16, 32, 64),
+      inputs=dict(image=dict(name='image')),
+      encoder=dict(name='vit', size='tiny'),
+      task=dict(
+        name='classify',
+        head=dict(name='mrl'),  # or mrl_e, ff
+        loss=dict(name='softmax', label_smoothing=0.1),
+        mixup=0.2,
+      ),
+      data=dict(source=dict(name='digits'), threads=2),
+      train=dict(batch_size=128, log_every=100, eval_every=500),
+      optim=dict(
+        name='adamw',
+        learning_rate=2e-3,
+        warmup_steps=100,
+        weight_decay=0.05,
+        clip_norm=1.0,
+      ),
+      eval=dict(batch_size=256),
+      checkpoint=dict(every=500),
+    )
+  )
   if chosen == ['fashion_mnist']:
     fashion_mnist(config)
   elif chosen in (['cifar10'], ['cifar100']):
     cifar(config, chosen[0])
   elif chosen == ['imagenet']:
     imagenet(config, *(sizes[0] if sizes else 'S/16').split('/'))
+  else:
+    digits(config)
   if 'smoke' in words:
     smoke(config)
   return config
 
 
-def digits() -> ConfigDict:
-  return ConfigDict(
-    dict(
-      seed=0,
-      dims=(8, 16, 32, 64),
-      weights='uniform',  # or 8boost, 8+16boost, or a number per dim
-      head=dict(name='mrl'),  # or mrl_e, ff
-      encoder=dict(
-        name='vit',
-        size='tiny',
-        image_size=8,
-        patch_size=2,
-        channels=1,
-        pool='gap',  # or cls, map
-        position='sincos',  # or learned
-        dropout=0.0,
-        drop_path=0.0,
-        remat=False,
-        dtype='float32',
-      ),
-      task=dict(
-        name='classify',
-        label_smoothing=0.1,
-        mixup=0.2,
-        dims_per_step=0,
-        form='auto',  # of the loss: see losses/softmax.py
-      ),
-      data=dict(
-        source=dict(name='digits'),
-        dir='',  # '' is $TFDS_DATA_DIR, else ~/tensorflow_datasets
-        augment=dict(crop='random_resized', scale=(0.6, 1.0), flip=False),
-        eval_crop=0.875,
-        mean=(0.5,),
-        std=(0.5,),
-        threads=2,
-        workers=0,
-      ),
-      train=dict(
-        steps=1500,
-        epochs=0.0,
-        batch_size=128,
-        accumulate=1,
-        log_every=100,
-        eval_every=500,
-      ),
-      optim=dict(
-        name='adamw',
-        learning_rate=2e-3,
-        schedule='cosine',
-        warmup_steps=100,
-        weight_decay=0.05,
-        clip_norm=1.0,
-        options=dict(),  # b1, momentum ...: see optim.py
-        average=0.0,  # decay of the parameters' moving average, 0 off
-      ),
-      mesh=dict(data=-1, fsdp=1, tensor=1),
-      eval=dict(
-        batch_size=256,
-        dims=(12, 24, 48),  # evaluated too, though not trained
-        often=('linear',),  # besides the last step, where all run
-        only=(),  # evaluators to run, () is all
-        knn=dict(neighbours=20, temperature=0.07),
-      ),
-      checkpoint=dict(every=500, keep=2, best=''),
-      init_from='',  # workdir of a run whose encoder to start from
-    )
-  )
+def digits(config: ConfigDict) -> None:
+  config.inputs.image.update(size=8, crop='random_resized', scale=(0.6, 1.0))
+  config.encoder.patch_size = 2
+  config.train.steps = 1500
+  config.eval.dims = (12, 24, 48)  # evaluated too, though not trained
 
 
 def fashion_mnist(config: ConfigDict) -> None:
   config.dims = (8, 16, 32, 64, 128)
-  config.encoder.update(
-    image_size=28, patch_size=4, width=128, depth=4, heads=4
+  config.inputs.image.update(
+    size=28, crop='pad', pad=1, flip=True, mean=(0.286,), std=(0.353,)
   )
-  config.data.source = ConfigDict(dict(name='fashion_mnist', path=''))
-  config.data.augment = ConfigDict(dict(crop='pad', pad=1, flip=True))
+  config.encoder.update(patch_size=4, width=128, depth=4, heads=4)
   config.task.mixup = 0.0
-  config.data.update(mean=(0.286,), std=(0.353,))
+  config.data.source = ConfigDict(dict(name='fashion_mnist'))
   config.train.update(
-    steps=0, epochs=16.0, batch_size=64, eval_every=5000, log_every=200
+    epochs=16.0, batch_size=64, eval_every=5000, log_every=200
   )
   config.optim.update(learning_rate=1e-3, warmup_steps=1000)
   config.eval.update(batch_size=512, dims=(12, 24, 48, 96))
-  config.checkpoint.every = 500
 
 
 def cifar(config: ConfigDict, name: str) -> None:
   config.dims = (8, 16, 32, 64, 128, 192)
-  config.encoder.update(
-    size='Ti', image_size=32, patch_size=4, channels=3, drop_path=0.1
+  config.inputs.image.update(
+    size=32,
+    crop='pad',
+    pad=4,
+    flip=True,
+    randaugment_layers=2,
+    mean=(0.491, 0.482, 0.447),
+    std=(0.247, 0.243, 0.262),
   )
-  config.task.mixup = 0.2
-  config.data.source = ConfigDict(dict(name=name, path=''))
-  config.data.augment = ConfigDict(
-    dict(
-      crop='pad',
-      pad=4,
-      flip=True,
-      randaugment_layers=2,
-      randaugment_magnitude=10.0,
-    )
-  )
-  config.data.update(
-    mean=(0.491, 0.482, 0.447), std=(0.247, 0.243, 0.262), threads=8
-  )
+  config.encoder.update(size='Ti', patch_size=4, drop_path=0.1)
+  config.data.update(source=ConfigDict(dict(name=name)), threads=8)
   config.train.update(
-    steps=0, epochs=200.0, batch_size=512, eval_every=2000, log_every=50
+    epochs=200.0, batch_size=512, eval_every=2000, log_every=50
   )
   config.optim.update(learning_rate=1e-3, warmup_steps=1000)
   config.eval.update(batch_size=512, dims=(12, 24, 48, 96))
@@ -165,48 +121,32 @@ def imagenet(config: ConfigDict, size: str, patch: str) -> None:
   ours is, so 0.1 * 1e-3 says the same.
   """
   width = WIDTHS[size]
-  smallest = width
   dims = [width]
-  while smallest % 2 == 0 and smallest // 2 >= 8:
-    smallest //= 2
-    dims.append(smallest)
-  config.dims = tuple(reversed(dims))
-  config.encoder.update(
-    size=size,
-    image_size=224,
-    patch_size=int(patch),
-    channels=3,
-    dtype='bfloat16',
+  while dims[0] % 2 == 0 and dims[0] // 2 >= 8:
+    dims.insert(0, dims[0] // 2)
+  config.dims = tuple(dims)
+  config.inputs.image.update(
+    size=224,
+    crop='random_resized',
+    scale=(0.05, 1.0),
+    flip=True,
+    randaugment_layers=2,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
   )
-  config.task.update(label_smoothing=0.0, mixup=0.2)
-  config.data.source = ConfigDict(
-    dict(
-      name='tfds',
-      dataset='imagenet2012',
-      train='train',
-      validation='validation',
-    )
-  )
-  config.data.augment = ConfigDict(
-    dict(
-      crop='random_resized',
-      scale=(0.05, 1.0),
-      flip=True,
-      randaugment_layers=2,
-      randaugment_magnitude=10.0,
-    )
-  )
+  config.encoder.update(size=size, patch_size=int(patch), dtype='bfloat16')
+  config.task.loss.label_smoothing = 0.0
   config.data.update(
-    mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), threads=16, workers=16
+    source=ConfigDict(dict(name='tfds', dataset='imagenet2012')),
+    threads=16,
+    workers=16,
   )
   config.train.update(
-    steps=0, epochs=90.0, batch_size=1024, eval_every=5000, log_every=50
+    epochs=90.0, batch_size=1024, eval_every=5000, log_every=50
   )
-  config.optim.update(
-    learning_rate=1e-3, warmup_steps=10_000, weight_decay=0.1, clip_norm=1.0
-  )
-  config.eval.update(batch_size=1024, dims=())
-  config.checkpoint.update(every=2000, keep=2, best=f'linear/top1/d{width}')
+  config.optim.update(learning_rate=1e-3, warmup_steps=10_000, weight_decay=0.1)
+  config.eval.batch_size = 1024
+  config.checkpoint.update(every=2000, best=f'linear/top1/d{width}')
 
 
 def smoke(config: ConfigDict) -> None:
@@ -220,6 +160,6 @@ def smoke(config: ConfigDict) -> None:
   config.optim.warmup_steps = 2
   config.eval.update(batch_size=64, dims=(12,), only=('linear', 'knn'))
   config.checkpoint.every = 3
-  if config.checkpoint.best:
+  if 'best' in config.checkpoint:
     config.checkpoint.best = f'linear/top1/d{width}'
   config.data.update(threads=1, workers=0)

@@ -1,13 +1,12 @@
 """Saving and restoring a run; the only file that imports Orbax.
 
 A step is `checkpoints/<step>/` with the state, the data position (JSON) and,
-once the asynchronous save has committed, `manifest.json`: the SHA-256 of every
-file. A flipped byte restores silently in Orbax, so steps are verified before
-they are restored, and a damaged one gives way to the newest good one.
+once the asynchronous save has committed, a manifest (integrity.py). A damaged
+step gives way to the newest good one. `checkpoints/evaluated.json` says which
+steps were evaluated, and their value of the metric that chooses the best.
 """
 
 import concurrent.futures
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,14 +18,56 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keeping
 
+from mrl_jax import integrity, stored
 from mrl_jax.errors import UsageError
 from mrl_jax.shapes import PyTree
-
-MANIFEST = 'manifest.json'
+from mrl_jax.variables import Variables
 
 
 class CheckpointError(UsageError):
   """A checkpoint that is missing, damaged or of another shape."""
+
+
+class Scores:
+  """Which steps were evaluated, and with what value of the best metric.
+
+  Args:
+    directory: `checkpoints/` of the workdir.
+    best: flat name of the metric whose highest step is kept, '' for none.
+  """
+
+  def __init__(self, directory: Path, best: str):
+    self.path, self.best = directory / 'evaluated.json', best
+    self.values: dict[int, Mapping[str, float]] = {}
+    for step in integrity.steps(directory):
+      old = directory / str(step) / 'metrics' / 'metrics'  # of format 1
+      if old.exists():
+        self.values[step] = json.loads(old.read_text())
+    if self.path.exists():
+      saved = json.loads(self.path.read_text())
+      self.values |= {int(step): values for step, values in saved.items()}
+
+  def add(self, step: int, values: Mapping[str, float]) -> None:
+    """Notes that a step was evaluated; the first process writes it down."""
+    chosen = {k: float(v) for k, v in values.items() if k == self.best}
+    self.values[step] = {k: v for k, v in chosen.items() if math.isfinite(v)}
+    if jax.process_index() == 0:
+      partial = self.path.with_suffix('.partial')
+      partial.write_text(json.dumps(self.values))
+      partial.rename(self.path)
+
+  def should_preserve(self, checkpoints, *, context) -> list[bool]:
+    """Orbax's question: True for the newest of the steps of the best value."""
+    del context
+    values = [
+      self.values.get(info.step, {}).get(self.best, -math.inf)
+      for info in checkpoints
+    ]
+    top = max(values, default=-math.inf)
+    kept = [False] * len(values)
+    if top > -math.inf:
+      kept[len(values) - 1 - values[::-1].index(top)] = True
+    return kept
 
 
 class Checkpointer:
@@ -48,27 +89,13 @@ class Checkpointer:
     read_only: bool = False,
   ):
     self.directory = Path(directory).absolute()
-    policies = [keeping.LatestN(keep)]
-    rank = None
-    if best:
-
-      def rank(values):
-        return values.get(best, -math.inf)
-
-      policies.append(
-        keeping.BestN(
-          get_metric_fn=rank,
-          n=1,
-          keep_checkpoints_without_metrics=False,
-        )
-      )
-    self.best = best
+    self.scores = Scores(self.directory, best)
+    policies = [keeping.LatestN(keep), self.scores]
     self.manager = ocp.CheckpointManager(
       self.directory,
       item_names=('state', 'data'),
       options=ocp.CheckpointManagerOptions(
         preservation_policy=keeping.AnyPreservationPolicy(policies),
-        best_fn=rank,  # Orbax writes metrics only where it is set
         cleanup_tmp_directories=not read_only,
         read_only=read_only,
       ),
@@ -78,26 +105,17 @@ class Checkpointer:
     self.latest: int | None = None  # saved by this process
     self.verified: int | None = None
 
-  def save(
-    self,
-    step: int,
-    state: PyTree,
-    data: Mapping,
-    values: Mapping[str, float] | None = None,
-  ) -> None:
-    """Starts saving; training goes on. `values` hold the best metric."""
+  def save(self, step: int, tree: PyTree, data: Mapping) -> None:
+    """Starts saving nested dicts of arrays and plain data; training goes on."""
     self.wait()
-    if step in self.manager.all_steps():  # damaged, or without its metrics
+    if step in self.manager.all_steps():  # damaged
       self.manager.delete(step)
-    chosen = None
-    if self.best and values and self.best in values:
-      chosen = {self.best: float(values[self.best])}
     self.manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state), data=ocp.args.JsonSave(dict(data))
+        state=ocp.args.PyTreeSave(stored.to_text(tree)),
+        data=ocp.args.JsonSave({**data, 'format': stored.FORMAT}),
       ),
-      metrics=chosen,
       force=True,
     )
     self.unsealed = self.latest = step
@@ -107,7 +125,7 @@ class Checkpointer:
     if self.unsealed is not None and not self.manager.is_saving_in_progress():
       step, self.unsealed = self.unsealed, None
       if jax.process_index() == 0:
-        self.hasher.submit(seal, self.directory / str(step))
+        self.hasher.submit(integrity.seal, self.directory / str(step))
 
   def wait(self) -> None:
     """Returns when everything saved so far is committed and sealed."""
@@ -130,7 +148,7 @@ class Checkpointer:
     """
     found = -1
     if jax.process_index() == 0:
-      found = newest_whole(self.directory)
+      found = integrity.newest_whole(self.directory)
     if jax.process_count() > 1:
       found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
     if found == -2:
@@ -145,183 +163,133 @@ class Checkpointer:
     """What is wrong with a step; the first process reads it for all."""
     found = ''
     if jax.process_index() == 0:
-      found = damage(self.directory / str(step))
+      found = integrity.damage(self.directory / str(step))
     if jax.process_count() > 1:
       wrong = multihost_utils.broadcast_one_to_all(np.int32(bool(found)))
       found = found or ('see the first process' if wrong else '')
     return found
 
   def restore(self, step: int, placed: PyTree) -> tuple[PyTree, dict]:
-    """(state laid out as `placed`, data position) of one step.
+    """(the tree laid out as `placed`, data position) of one step.
 
     `placed` is a tree of ShapeDtypeStructs with shardings: a checkpoint of
     one mesh restores onto any other.
     """
-    if step not in steps(self.directory):
-      have = ', '.join(map(str, steps(self.directory))) or 'none'
+    folder = self.directory / str(step)
+    if step not in integrity.steps(self.directory):
+      have = ', '.join(map(str, integrity.steps(self.directory))) or 'none'
       raise CheckpointError(
         f'{self.directory} has no step {step}; it has {have}'
       )
     if step != self.verified and (fault := self.fault(step)):
-      raise CheckpointError(f'{self.directory / str(step)} is damaged: {fault}')
-    check_shapes(self.directory / str(step), placed)
+      raise CheckpointError(f'{folder} is damaged: {fault}')
+    data = _position(folder)
+    target = stored.target(placed, data['format'])
+    _check_shapes(folder, target)
     try:
-      restored = self.manager.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.PyTreeRestore(
-            placed,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(placed),
-          ),
-          data=ocp.args.JsonRestore(),
-        ),
-      )
+      restored = _read(folder, target)
     except Exception as error:
       first = str(error).strip().splitlines()[0]
-      raise CheckpointError(
-        f'{self.directory / str(step)} cannot be restored: {first}'
-      ) from error
-    return restored['state'], restored['data']
+      raise CheckpointError(f'{folder} cannot be restored: {first}') from error
+    return stored.restored(restored, data['format']), data
 
 
-def steps(directory: Path) -> list[int]:
-  """The steps saved in a directory, increasing; unfinished ones left out."""
-  if not directory.is_dir():
-    return []
-  return sorted(
-    int(path.name)
-    for path in directory.iterdir()
-    if path.name.isdigit() and (path / '_CHECKPOINT_METADATA').exists()
-  )
+def _position(folder: Path) -> dict:
+  """What was saved beside the state; `format` is 1 where none is named."""
+  try:
+    return {'format': 1} | json.loads((folder / 'data/metadata').read_text())
+  except (OSError, ValueError) as error:
+    raise CheckpointError(f'{folder} cannot be read: {error}') from error
 
 
-def newest_whole(directory: Path) -> int:
-  """The newest verified step, -1 if there are none, -2 if all are damaged."""
-  found = steps(directory)
-  for step in reversed(found):
-    fault = damage(directory / str(step))
-    if not fault:
-      return step
-    print(f'checkpoint {step} is skipped: {fault}', flush=True)
-  return -2 if found else -1
+def _read(folder: Path, target: PyTree, partial: bool = False) -> PyTree:
+  with ocp.PyTreeCheckpointer() as reader:
+    return reader.restore(
+      folder / 'state',
+      args=ocp.args.PyTreeRestore(
+        target,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+        partial_restore=partial,
+      ),
+    )
 
 
-def check_shapes(folder: Path, placed: PyTree) -> None:
-  """Raises CheckpointError listing every array that differs from `placed`."""
-  saved = shapes(folder)
+def _differences(saved: Mapping, target: PyTree) -> list[str]:
   expected = {
-    name(path): leaf.shape
-    for path, leaf in jax.tree_util.tree_leaves_with_path(placed)
+    _name(path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(target)
   }
-  wrong = [
+  return [
     f'{key}: saved {saved.get(key, "nothing")}, expected {shape}'
     for key, shape in expected.items()
     if saved.get(key) != shape
-  ]
-  wrong += [f'{key}: saved, not expected' for key in saved.keys() - expected]
-  if wrong:
+  ] + [f'{key}: saved, not expected' for key in saved.keys() - expected]
+
+
+def _check_shapes(folder: Path, target: PyTree) -> None:
+  """Raises CheckpointError listing every array that differs from `target`."""
+  if wrong := _differences(_shapes(folder), target):
     shown = '; '.join(wrong[:5]) + (' ...' if len(wrong) > 5 else '')
     raise CheckpointError(
       f'{folder} does not fit this config, {len(wrong)} arrays differ: {shown}'
     )
 
 
-def name(path) -> str:
+def _name(path) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
-def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
   """Path -> shape of every array of a step's state."""
   with ocp.PyTreeCheckpointer() as reader:
     tree = reader.metadata(folder / 'state').item_metadata.tree
   return {
-    name(path): tuple(leaf.shape)
+    _name(path): tuple(leaf.shape)
     for path, leaf in jax.tree_util.tree_leaves_with_path(
       tree, is_leaf=lambda x: hasattr(x, 'shape')
     )
   }
 
 
-def restore_encoder(directory: str | Path, placed: PyTree) -> PyTree:
-  """The encoder's parameters of another run, laid out as `placed`.
+def restore_encoders(directory: str | Path, placed: Variables) -> Variables:
+  """The encoders of another run, laid out as `placed`.
 
-  Takes the moving average where the run kept one.
+  Parts of the model whose name ends in 'encoder' and that both have. Takes
+  the moving average where the run kept one.
 
   Raises:
-    CheckpointError: if there is no whole step, or shapes differ.
+    CheckpointError: if there is no whole step, no such part, or shapes differ.
   """
   directory = Path(directory).expanduser().absolute()
-  step = newest_whole(directory)
+  step = integrity.newest_whole(directory)
   if step < 0:
     raise CheckpointError(f'init_from: {directory} has no whole checkpoint')
   folder = directory / str(step)
-  saved = shapes(folder)
-  field = (
-    'average' if any(k.startswith('average/') for k in saved) else 'params'
+  saved, version = _shapes(folder), _position(folder)['format']
+  params, stats = 'params', 'stats'
+  if any(key.startswith('average/') for key in saved):
+    params, stats = 'average', 'average_stats' if version > 1 else 'stats'
+  names = [
+    name
+    for name in placed.params
+    if name.endswith('encoder')
+    and any(key.startswith(f'{params}/{name}/') for key in saved)
+  ]
+  if not names:
+    raise CheckpointError(f'init_from: {folder} has no encoder of this task')
+  target = stored.to_text(
+    {
+      params: {name: placed.params[name] for name in names},
+      stats: {name: placed.stats[name] for name in names},
+    },
+    version,
   )
-  wrong = []
-  for path, leaf in jax.tree_util.tree_leaves_with_path(placed):
-    key = f'{field}/encoder/{name(path)}'
-    if saved.get(key) != leaf.shape:
-      wrong.append(f'{name(path)}: {saved.get(key, "nothing")} != {leaf.shape}')
-  if wrong:
+  ours = tuple(f'{field}/{n}/' for field in (params, stats) for n in names)
+  theirs = {k: v for k, v in saved.items() if k.startswith(ours)}
+  if wrong := _differences(theirs, target):
     raise CheckpointError(
       f'init_from: the encoder of {folder} differs in {len(wrong)} arrays: '
       + '; '.join(wrong[:5])
     )
-  target = {field: {'encoder': placed}}
-  with ocp.PyTreeCheckpointer() as reader:
-    restored = reader.restore(
-      folder / 'state',
-      args=ocp.args.PyTreeRestore(
-        target,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-        partial_restore=True,
-      ),
-    )
-  return restored[field]['encoder']
-
-
-def files(folder: Path) -> list[Path]:
-  return sorted(
-    path
-    for path in folder.rglob('*')
-    if path.is_file() and path.name != MANIFEST
-  )
-
-
-def sha256(path: Path) -> str:
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def seal(folder: Path) -> None:
-  """Writes the manifest of a committed step, in one rename."""
-  if not folder.exists():  # already replaced by newer ones
-    return
-  hashes = {str(p.relative_to(folder)): sha256(p) for p in files(folder)}
-  partial = folder / f'.{MANIFEST}'
-  partial.write_text(json.dumps(hashes, indent=1))
-  partial.rename(folder / MANIFEST)
-
-
-def damage(folder: Path) -> str:
-  """What is wrong with a step, '' if every file is what was written.
-
-  A step killed between its commit and its seal has no manifest; Orbax's
-  commit is atomic, so it is whole as far as can be known.
-  """
-  manifest = folder / MANIFEST
-  if not manifest.exists():
-    return ''
-  try:
-    hashes = json.loads(manifest.read_text())
-  except ValueError:
-    return f'{MANIFEST} cannot be read'
-  for relative, expected in hashes.items():
-    path = folder / relative
-    if not path.exists():
-      return f'{relative} is missing'
-    if sha256(path) != expected:
-      return f'{relative} has changed since it was saved'
-  return ''
+  tree = stored.from_text(_read(folder, target, partial=True), version)
+  return Variables(tree[params], tree[stats])

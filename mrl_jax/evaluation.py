@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
-from mrl_jax import config as configs
 from mrl_jax import environment, errors, progress, rows
 from mrl_jax.embed import export, remarks
 from mrl_jax.report import compare as comparison
 from mrl_jax.report import page, results, tables
+from mrl_jax.state import TrainState
 
 SLOW_SECONDS = 10  # evaluators that take longer are named with their time
 
@@ -21,19 +20,18 @@ def of_state(
 ) -> dict[str, float]:
   """Evaluates a run's state at a step; returns the results by flat name.
 
-  Unless `last`, or the last step, only the evaluators of `config.eval.often`
-  run. With `kept`, earlier results of evaluators that do not run stay.
+  Unless `last`, or the last step, only the evaluators of `eval.often` run. With `kept`, earlier results of evaluators that do not run stay.
   """
   chosen = {
     name: evaluator
     for name, evaluator in run.evaluators.items()
-    if last or step >= run.steps or name in run.config.eval.often
+    if last or step >= run.cadence.steps or name in run.often
   }
-  results, details = look(chosen, run.evidence(state.best_params, state.stats))
+  results, details = look(chosen, run.evidence(state.best))
   results = [{**row, 'step': step} for row in results]
   values = {rows.flat_name(row): row['value'] for row in results}
   if jax.process_index() == 0 and (results or details):
-    details['evaluation'] = around(run.config, results, details)
+    details['evaluation'] = around(run.options, results, details)
     folder = run.workdir / 'eval' / str(step)
     if kept:
       results, details = beside(folder, results, details)
@@ -71,7 +69,7 @@ def of_vectors(frozen) -> dict[str, float]:
       )
     )
   notes = remarks.of(seen.database, seen.queries, seen.dims)
-  details['evaluation'] = around(frozen.config, results, details, notes)
+  details['evaluation'] = around(frozen.options, results, details, notes)
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -101,13 +99,13 @@ def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
   return rows, details
 
 
-def around(config, rows, details, notes=()) -> dict:
+def around(options, rows, details, notes=()) -> dict:
   """Under which options and where the evaluators of some results ran."""
   ran = {row['evaluator'] for row in rows} | set(details)
-  options = {name: config.eval.get(name, {}) for name in sorted(ran)}
+  options = {name: options[name] for name in sorted(ran)}
   return {
     'notes': list(notes),
-    'options': json.loads(configs.to_json(ConfigDict(options))),
+    'options': json.loads(json.dumps(options)),
     'environment': environment.describe(),
   }
 
@@ -145,23 +143,25 @@ def saved_state(run, step: int | None) -> tuple:
   step = checkpointer.newest() if step is None else step
   if step is None:
     raise errors.UsageError(f'{run.workdir} has no checkpoint yet')
-  state, _ = checkpointer.restore(step, run.placed)
+  tree, _ = checkpointer.restore(step, run.learner.placed.to_tree())
   checkpointer.close()
-  return state, step
+  return TrainState.from_tree(tree), step
 
 
 def exported(run, step: int | None, folder: str, dtype: str) -> int:
   """Writes the embeddings of a run's splits; goes on where it stopped."""
   state, step = saved_state(run, step)
-  seen = run.evidence(state.best_params, state.stats)
+  seen = run.evidence(state.best)
   meta = {
     'workdir': str(run.workdir),
     'step': step,
-    'dims': list(run.trained_dims),
+    'dims': list(run.learner.task.dims),
   }
   with_sizes = {name: run.feed.size(name) for name in ('train', 'validation')}
   try:
-    export.run(seen.embed, with_sizes, folder, meta, seen.names, dtype)
+    export.run(
+      seen.functions['embed'], with_sizes, folder, meta, seen.names, dtype
+    )
   except (ValueError, OSError) as error:
     raise errors.UsageError(f'--export={folder}: {error}') from error
   return 0

@@ -1,12 +1,14 @@
 """Embeddings from files, ready to evaluate: eval.py --embeddings."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from mrl_jax import build, nested
 from mrl_jax.config import UsageError, blame
+from mrl_jax.contracts import Evaluator
 from mrl_jax.embed import evidence, vectors
 
 
@@ -15,24 +17,17 @@ class Frozen:
   """Embeddings that are not ours, ready to evaluate."""
 
   folder: Path
-  config: ConfigDict
-  evaluators: dict
+  options: Mapping[str, Mapping]
+  evaluators: Mapping[str, Evaluator]
   evidence: evidence.Evidence
 
 
-def vector_config(dims: str | None) -> ConfigDict:
+def vector_config(dims: str | None) -> dict:
   """The config of an evaluation without a run; `dims` like '8,16,32'."""
   words = dims.split(',') if dims else []
   if not all(word.strip().isdecimal() for word in words):
     raise UsageError(f'--dims={dims} must be whole numbers, like 8,16,32')
-  return ConfigDict(
-    dict(
-      seed=0,
-      dims=tuple(int(word) for word in words),
-      mesh=dict(data=-1, fsdp=1, tensor=1),
-      eval=dict(dims=(), only=(), often=()),
-    )
-  )
+  return {'dims': tuple(int(word) for word in words)}
 
 
 def read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
@@ -78,4 +73,4 @@ def frozen(config: ConfigDict, options) -> Frozen:
     )
   stem = Path(options.embeddings.partition(':')[0]).stem
   folder = Path(options.output or f'runs/{stem}')
-  return Frozen(folder, config, evaluators, seen)
+  return Frozen(folder, build.evaluator_options(config), evaluators, seen)

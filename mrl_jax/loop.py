@@ -1,4 +1,4 @@
-"""Training, as one reads it: evaluate -> save -> next batch -> step."""
+"""Training, as one reads it: save -> evaluate -> next batch -> step."""
 
 import json
 import math
@@ -15,7 +15,9 @@ from mrl_jax import (
   interrupt,
   journal,
   progress,
+  stored,
 )
+from mrl_jax.state import TrainState
 
 DONE = 0
 
@@ -28,66 +30,56 @@ def train(run) -> int:
   Raises:
     NonFinite: if the loss or its gradient is not finite; nothing of it saved.
   """
-  checkpointer = run.checkpointer()
-  step = first = checkpointer.newest() or 0
-  evaluated = False  # was the restored step evaluated before it was saved?
-  if step:
-    state, position = checkpointer.restore(step, run.placed)
-    check_position(position, run)
-    evaluated = position['evaluated']
-    progress.say(f'resuming from step {step:,}')
-  else:
-    state = run.create()
-  describe(run, state)
-
-  writer = journal.Writer(run.workdir, step, active=jax.process_index() == 0)
+  first_process = jax.process_index() == 0
+  saver = run.checkpointer()
+  state, first = _restored(run, saver)
+  _describe(run, state)
+  writer = journal.Writer(run.workdir, first, active=first_process)
   watch = progress.Progress(
-    step, run.steps, run.feed.batch_size, shown=jax.process_index() == 0
+    first, run.cadence.steps, run.feed.loading.batch_size, shown=first_process
   )
   asked_to_stop = interrupt.catch(run.feed)
-  batches = run.feed.training(step)
+  batches = run.feed.training(first)
   batch = next(batches)
-  update = compile_step(run, state, batch) if step < run.steps else None
-  values = None
+  update = None
+  if first < run.cadence.steps:
+    update = _compile(run, state, batch)
+  step, values = first, None
   late = None  # a step's metrics are read after the next step has started
 
   try:
     while True:
-      results_now = None
-      repeated = step == first and evaluated
-      if step == run.steps or (evaluation_due(run, step) and not repeated):
-        late = log(writer, watch, late)
+      due = run.cadence.due(step)
+      if due.save and step > first:
+        late = _log(writer, watch, late)
         watch.pause()
-        try:
-          results_now = evaluation.of_state(
-            run, state, step, None if repeated else writer
+        _save(run, saver, state, step, values)
+      if due.evaluate:
+        watch.pause()
+        again = step in saver.scores.values
+        if due.finish or not again:
+          results = evaluation.of_state(
+            run, state, step, None if again else writer
           )
-        except errors.UsageError:
-          if step > first:
-            save(run, checkpointer, state, step, values)
-          raise
-      if (step > first and save_due(run, step)) or (
-        results_now and not repeated
-      ):
-        watch.pause()
-        save(run, checkpointer, state, step, values, results_now)
-      if step >= run.steps:
+          if not again:
+            saver.scores.add(step, results)
+      if due.finish:
         return DONE
       if asked_to_stop(step):
         raise interrupt.Stop(signal.SIGTERM)
       watch.resume()
       state, values = update(state, batch)
       step += 1
-      late = log(writer, watch, late)
-      if step % run.config.train.log_every == 0 or step == run.steps:
+      late = _log(writer, watch, late)
+      if run.cadence.due(step).log:
         late = (step, values)
       started = time.perf_counter()
       batch = next(batches)
       watch.waited += time.perf_counter() - started
-      checkpointer.poll()
+      saver.poll()
   except interrupt.Stop as stop:
-    if step > first and checkpointer.latest != step:
-      save(run, checkpointer, state, step, values)
+    if step > first and saver.latest != step:
+      _save(run, saver, state, step, values)
     number = stop.args[0]
     progress.say(
       f'stopped by {number.name} at step {step:,}, saved; run it again'
@@ -96,21 +88,34 @@ def train(run) -> int:
   finally:
     watch.pause()
     interrupt.release(run.feed)
-    checkpointer.close()
+    saver.close()
     writer.close()
 
 
-def compile_step(run, state, batch):
+def _restored(run, saver) -> tuple[TrainState, int]:
+  """(the newest whole state, its step), a fresh one at 0 if there is none."""
+  step = saver.newest() or 0
+  if not step:
+    return run.create(), 0
+  tree, position = saver.restore(step, run.learner.placed.to_tree())
+  _check_position(position, run)
+  if position.get('evaluated'):  # format 1 evaluated before it saved
+    saver.scores.values.setdefault(step, {})
+  progress.say(f'resuming from step {step:,}')
+  return TrainState.from_tree(tree), step
+
+
+def _compile(run, state, batch):
   progress.say('compiling the training step ...')
   started = time.perf_counter()
-  update = run.step().lower(state, batch).compile()
+  update = run.learner.step().lower(state, batch).compile()
   progress.say(
     f'compiled in {progress.duration(time.perf_counter() - started)}'
   )
   return update
 
 
-def log(writer, watch, late) -> None:
+def _log(writer, watch, late) -> None:
   """Writes and shows a logged step; its arrays are ready or nearly so."""
   if late is None:
     return
@@ -118,10 +123,10 @@ def log(writer, watch, late) -> None:
   values = {name: float(v) for name, v in jax.device_get(values).items()}
   speed = watch.report(step, values['loss'])
   writer.write(step, {f'train/{n}': v for n, v in (values | speed).items()})
-  check_finite(step, values)
+  _check_finite(step, values)
 
 
-def check_finite(step: int, values) -> None:
+def _check_finite(step: int, values) -> None:
   """Raises NonFinite if the loss or the gradient of a step is not finite."""
   for name in ('loss', 'gradient_norm'):
     value = float(values[name])
@@ -133,27 +138,18 @@ def check_finite(step: int, values) -> None:
       )
 
 
-def save_due(run, step: int) -> bool:
-  return step % run.config.checkpoint.every == 0
-
-
-def save(run, checkpointer, state, step: int, values, results_now=None) -> None:
-  """Saves unless the step behind the state (`values`) was not finite.
-
-  `values` is None for a state that was restored and not changed.
-  """
-  if values is not None:
-    check_finite(step, values)
+def _save(run, saver, state: TrainState, step: int, values) -> None:
+  """Saves unless the update that led to the state was not finite."""
+  _check_finite(step, values)
   position = {
-    'examples_seen': step * run.feed.batch_size,
+    'examples_seen': step * run.feed.loading.batch_size,
     'examples': run.feed.size('train'),
-    'seed': run.config.seed,
-    'evaluated': results_now is not None,
+    'seed': run.learner.seed,
   }
-  checkpointer.save(step, state, position, results_now)
+  saver.save(step, state.to_tree(), position)
 
 
-def check_position(position: dict, run) -> None:
+def _check_position(position: dict, run) -> None:
   """Raises UsageError if the training data is not what the run began with."""
   size = run.feed.size('train')
   if position['examples'] != size:
@@ -163,22 +159,21 @@ def check_position(position: dict, run) -> None:
     )
 
 
-def evaluation_due(run, step: int) -> bool:
-  return step > 0 and step % run.config.train.eval_every == 0
-
-
-def describe(run, state) -> None:
+def _describe(run, state: TrainState) -> None:
   """Prints the parameters and writes `environment.json`."""
   if jax.process_index() != 0:
     return
   print(
-    parameter_overview.get_parameter_overview(state.params, include_stats=False)
+    parameter_overview.get_parameter_overview(
+      stored.to_text(state.variables.params), include_stats=False
+    )
   )
-  shape = ', '.join(f'{axis} {size}' for axis, size in run.mesh.shape.items())
+  mesh = run.learner.mesh.shape.items()
   print(
     f'{run.feed.size("train"):,} training and '
-    f'{run.feed.size("validation"):,} validation images; '
-    f'{run.steps:,} steps of {run.feed.batch_size}; mesh {shape}',
+    f'{run.feed.size("validation"):,} validation examples; '
+    f'{run.cadence.steps:,} steps of {run.feed.loading.batch_size}; mesh '
+    + ', '.join(f'{axis} {size}' for axis, size in mesh),
     flush=True,
   )
   path = run.workdir / 'environment.json'

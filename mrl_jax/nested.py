@@ -46,9 +46,19 @@ class Loss(NamedTuple):
   ) -> tuple[Float[Array, 'g'], Float[Array, 'g']]:
     """(mean loss, share of hits) per prefix over rows whose mask is 1."""
     count = jnp.maximum(jnp.sum(mask), 1)
-    return jnp.sum(self.losses * mask, 1) / count, jnp.sum(
-      self.hits * mask, 1
-    ) / count
+    losses = jnp.sum(self.losses * mask, axis=1) / count
+    return losses, jnp.sum(self.hits * mask, axis=1) / count
+
+  def metrics(
+    self, dims: Sequence[int], mask: Float[Array, 'b']
+  ) -> dict[str, Array]:
+    """What training logs: the total, loss and accuracy of each prefix."""
+    losses, accuracies = self.means(mask)
+    metrics = {'loss': self.total}
+    for m, loss, accuracy in zip(dims, losses, accuracies):
+      name = Granularity(m).name
+      metrics |= {f'loss/{name}': loss, f'accuracy/{name}': accuracy}
+    return metrics
 
 
 class Granularities(NamedTuple):
@@ -61,10 +71,6 @@ class Granularities(NamedTuple):
 
   dims: tuple[int, ...]
   weights: Float[Array, 'g']
-
-  @property
-  def names(self) -> tuple[str, ...]:
-    return tuple(Granularity(m).name for m in self.dims)
 
 
 class Classifier(NamedTuple):

@@ -18,10 +18,9 @@ from collections.abc import Callable, Sequence
 import jax
 from ml_collections import ConfigDict
 
-from mrl_jax import build, chips, costs, errors
+from mrl_jax import build, chips, cli, costs, errors, schema
 from mrl_jax import config as configs
-from mrl_jax.data import feed
-from mrl_jax.data.source import Facts
+from mrl_jax.contracts import Facts
 from mrl_jax.report import plans
 
 # Only the length of the learning-rate schedule hangs on the number of
@@ -56,9 +55,9 @@ class Planner:
   classes: int | None = None
 
   def learner(self, config: ConfigDict) -> build.Learner:
-    checked = build.check(config, self.devices)
+    """The step's parts, for data that need not be here."""
     if self.classes:
-      facts = Facts(self.classes, checked.encoder.channels)
+      facts = self._facts(config)
     else:
       try:
         facts = build.source_facts(config)
@@ -66,7 +65,17 @@ class Planner:
         raise errors.UsageError(
           f'{error} (or, if the data is elsewhere, give --classes=N)'
         ) from error
-    return build.learner(config, checked, facts, EXAMPLES)
+    base = build.model(config, facts, self.devices)
+    return build.learner(config, base, EXAMPLES)
+
+  def _facts(self, config: ConfigDict) -> Facts:
+    """Colour images of so many classes, unless the source says otherwise."""
+    classes = tuple(str(label) for label in range(self.classes))
+    try:
+      return Facts(build.source_facts(config).fields, classes)
+    except errors.UsageError:
+      channels = config.data.source.get('channels', 3)
+      return Facts({'image': {'channels': channels}}, classes)
 
   def measure(self, config: ConfigDict) -> dict:
     """What one step of `config` costs a chip; says on stderr what it does.
@@ -75,13 +84,10 @@ class Planner:
     did before it gave up, and `null` for what only a whole program can tell.
     """
     learner = self.learner(config)
-    encoder, size = learner.encoder, config.train.batch_size
-    batch = feed.abstract_batch(
-      size, encoder.image_size, encoder.channels, learner.mesh
-    )
+    size, batch = config.train.batch_size, learner.batch
     traced = learner.step().trace(learner.placed, batch)
     started = time.perf_counter()
-    tell(f'compiling {config.head.name}, batch {size:,}, for {self.topology} ')
+    tell(f'compiling {name_of(config)}, batch {size:,}, for {self.topology} ')
     try:
       compiled, needed = traced.lower().compile(), None
     except jax.errors.JaxRuntimeError as error:
@@ -160,9 +166,9 @@ def largest_batch(
 
 def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   """The whole plan of a config, as plain data."""
-  head = config.head.name
-  steps = {head: planner.measure(config)}
-  if head != 'ff':
+  name = name_of(config)
+  steps = {name: planner.measure(config)}
+  if name != 'ff':
     steps['ff'] = planner.measure(fixed_feature(config))
   report = {
     'topology': planner.topology,
@@ -177,17 +183,23 @@ def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
     },
     'steps': steps,
   }
-  if head != 'ff':
-    report['ratios'] = ratios(steps[head], steps['ff'])
+  if name != 'ff':
+    report['ratios'] = ratios(steps[name], steps['ff'])
   if search:
-    report['largest_batch'] = search_batch(planner, config, steps[head])
+    report['largest_batch'] = search_batch(planner, config, steps[name])
   return report
+
+
+def name_of(config: ConfigDict) -> str:
+  """What a step is called: its head, or its task where there is none."""
+  head = config.task.get('head', {})
+  return head.get('name') or config.task.name
 
 
 def fixed_feature(config: ConfigDict) -> ConfigDict:
   """The config with the plain loss on the full width in place of its own."""
   plain = copy.deepcopy(config)
-  plain.head, plain.weights = ConfigDict({'name': 'ff'}), 'uniform'
+  plain.dims, plain.weights = plain.dims[-1:], 'uniform'
   if 'dims_per_step' in plain.task:
     plain.task.dims_per_step = 0
   return plain
@@ -231,11 +243,11 @@ def search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
 
 
 def main(argv: list[str]) -> int:
-  options, words = configs.parse(argv, 'plan')
+  options, words = cli.parse(argv, 'plan')
   jax.config.update('jax_platforms', 'cpu')
   try:
     config, _ = configs.load(options.config)
-    configs.override(config, words)
+    config = schema.resolve(config, words)
     with configs.blame('--topology'):
       chip = chips.find(options.topology)
       devices = chips.devices(options.topology)

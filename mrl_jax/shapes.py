@@ -1,8 +1,21 @@
 """jaxtyping names used in signatures, and what each dimension letter means."""
 
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from collections.abc import Sequence
 
-__all__ = ['Array', 'Bool', 'Float', 'Int', 'Key', 'PyTree', 'LETTERS']
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt8
+
+__all__ = [
+  'Array',
+  'Bool',
+  'Float',
+  'Int',
+  'Key',
+  'PyTree',
+  'Shaped',
+  'UInt8',
+  'height_width',
+  'LETTERS',
+]
 
 LETTERS = {
   'b': 'examples in a batch',
@@ -17,3 +30,15 @@ LETTERS = {
   'r': 'database rows',
   'v': 'classes or vocabulary entries',
 }
+
+
+def height_width(size: int | Sequence[int], name: str) -> tuple[int, int]:
+  """(height, width) of a number of pixels or of two.
+
+  Raises:
+    ValueError: for anything else; `name` is said to be wrong.
+  """
+  sizes = (size, size) if isinstance(size, int) else tuple(size)
+  if len(sizes) != 2 or not all(isinstance(s, int) and s > 0 for s in sizes):
+    raise ValueError(f'{name}={size} must be a number of pixels or a pair')
+  return sizes

@@ -177,8 +177,8 @@ def local_rows(size: int, mesh: Mesh) -> np.ndarray:
 
 
 def global_batch(
-  batch: Mapping[str, np.ndarray], rows: np.ndarray, size: int, mesh: Mesh
-) -> dict[str, jax.Array]:
+  batch: PyTree, rows: np.ndarray, size: int, mesh: Mesh
+) -> PyTree:
   """This process's rows of a batch, joined with all others' on the mesh.
 
   Row i of the result is row i of the global batch, whatever the number of
@@ -195,4 +195,4 @@ def global_batch(
     shape = (size, *local.shape[1:])
     return jax.make_array_from_callback(shape, sharding, part)
 
-  return {name: join(np.asarray(local)) for name, local in batch.items()}
+  return jax.tree.map(lambda local: join(np.asarray(local)), batch)

@@ -8,45 +8,73 @@ import optax
 from jax.sharding import Mesh
 
 from mrl_jax import sharding
+from mrl_jax.contracts import Batch, Task
 from mrl_jax.shapes import Array, Int, Key, PyTree
+from mrl_jax.variables import Variables
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """Nested dicts of arrays; everything a run needs to continue.
+  """Everything a run needs to continue.
 
   Attributes:
     step: optimizer updates made.
-    params: trained parameters, float32.
-    stats: other layer state (running statistics), often empty.
+    variables: of the task; parameters are float32.
     opt_state: the optimizer's.
-    average: exponential moving average of `params`, {} when off.
+    average: exponential moving average of the variables, None when off.
   """
 
   step: Int[Array, '']
-  params: PyTree
-  stats: PyTree
+  variables: Variables
   opt_state: PyTree
-  average: PyTree
+  average: Variables | None
 
   @property
-  def best_params(self) -> PyTree:
+  def best(self) -> Variables:
     """What evaluation uses: the average where there is one."""
-    return self.average or self.params
+    return self.average or self.variables
+
+  def to_tree(self) -> dict[str, PyTree]:
+    """Plain nested dicts and tuples: what a checkpoint stores."""
+    average = self.average or Variables({}, {})
+    return {
+      'step': self.step,
+      **self.variables._asdict(),
+      'opt_state': self.opt_state,
+      'average': average.params,
+      'average_stats': average.stats,
+    }
+
+  @classmethod
+  def from_tree(cls, tree: dict[str, PyTree]) -> 'TrainState':
+    """The state that `to_tree` made plain."""
+    average = Variables(tree['average'], tree['average_stats'])
+    return cls(
+      tree['step'],
+      Variables(tree['params'], tree['stats']),
+      tree['opt_state'],
+      average if average.params else None,
+    )
+
+  def with_variables(self, variables: Variables) -> 'TrainState':
+    """The state with other variables, its average starting from them."""
+    average = self.average and jax.tree.map(jnp.copy, variables)
+    return dataclasses.replace(self, variables=variables, average=average)
 
 
-def abstract(task, optimizer: optax.GradientTransformation, averaged: bool):
+def abstract(
+  task: Task, optimizer: optax.GradientTransformation, averaged: bool
+):
   """(init function of a key, the state's shapes), nothing allocated."""
 
   def init(key: Key[Array, '']) -> TrainState:
-    params, stats = task.init(key)
+    variables = task.init(key)
     return TrainState(
       step=jnp.zeros((), jnp.int32),
-      params=params,
-      stats=stats,
-      opt_state=optimizer.init(params),
-      average=jax.tree.map(jnp.copy, params) if averaged else {},
+      variables=variables,
+      opt_state=optimizer.init(variables.params),
+      average=jax.tree.map(jnp.copy, variables) if averaged else None,
     )
 
   return init, jax.eval_shape(init, jax.random.key(0))
@@ -64,13 +92,24 @@ def place(shapes: TrainState, mesh: Mesh) -> TrainState:
 
 
 def create(init, placed: TrainState, seed: int) -> TrainState:
-  """A fresh state, each device making only its own part of every array."""
+  """A fresh state, each device making only its own share of every array."""
   where = jax.tree.map(lambda leaf: leaf.sharding, placed)
   return jax.jit(init, out_shardings=where)(jax.random.key(seed))
 
 
+def moved(average: PyTree, new: PyTree, decay: Array) -> PyTree:
+  """decay * average + (1 - decay) * new; whole numbers are taken over."""
+
+  def move(old, latest):
+    if not jnp.issubdtype(latest.dtype, jnp.floating):
+      return latest
+    return decay * old + (1 - decay) * latest
+
+  return jax.tree.map(move, average, new)
+
+
 def make_step(
-  task,
+  task: Task,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   placed: TrainState,
@@ -85,55 +124,25 @@ def make_step(
   Randomness comes from fold_in(seed, step) alone, so a step is a function of
   the state and the batch. With `accumulate`, gradients are averaged over that
   many parts of the batch, one part in memory at a time. `average` is the
-  decay of the moving average of the parameters, warmed up as
+  decay of the moving average of the variables, warmed up as
   min(average, (1 + step) / (10 + step)).
   """
+  compute = _accumulated(task, accumulate) if accumulate > 1 else _once(task)
 
-  def gradients(params, stats, batch, key):
-    (_, (stats, values)), grads = jax.value_and_grad(task.loss, has_aux=True)(
-      params, stats, batch, key
-    )
-    return grads, stats, values
-
-  def accumulated(params, stats, batch, key):
-    # Part i takes every accumulate-th row from i, so that no row leaves its
-    # device.
-    parts = jax.tree.map(
-      lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
-    )
-
-    def add(carry, part):
-      total, stats = carry
-      batch, index = part
-      grads, stats, values = gradients(
-        params, stats, batch, jax.random.fold_in(key, index)
-      )
-      return (jax.tree.map(jnp.add, total, grads), stats), values
-
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    (total, stats), values = jax.lax.scan(
-      add, (zeros, stats), (parts, jnp.arange(accumulate))
-    )
-    grads = jax.tree.map(lambda x: x / accumulate, total)
-    return grads, stats, jax.tree.map(lambda x: jnp.mean(x, 0), values)
-
-  def step(state: TrainState, batch) -> tuple[TrainState, dict]:
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    compute = accumulated if accumulate > 1 else gradients
-    grads, stats, values = compute(state.params, state.stats, batch, key)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = state.variables.params
+    gradients, stats, values = compute(state.variables, batch, key)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+    variables = Variables(optax.apply_updates(params, updates), stats)
     moving = state.average
     if average:
       count = state.step.astype(jnp.float32)
       decay = jnp.minimum(average, (1 + count) / (10 + count))
-      moving = jax.tree.map(
-        lambda old, new: decay * old + (1 - decay) * new, moving, params
-      )
-    values['gradient_norm'] = optax.tree.norm(grads)
+      moving = moved(moving, variables, decay)
+    values['gradient_norm'] = optax.tree.norm(gradients)
     values['learning_rate'] = jnp.asarray(schedule(state.step))
-    new = TrainState(state.step + 1, params, stats, opt_state, moving)
-    return new, values
+    return TrainState(state.step + 1, variables, opt_state, moving), values
 
   where = jax.tree.map(lambda leaf: leaf.sharding, placed)
   return jax.jit(
@@ -141,3 +150,46 @@ def make_step(
     donate_argnums=0,
     out_shardings=(where, sharding.replicated(mesh)),
   )
+
+
+def _once(task: Task):
+  """(variables, batch, key) -> (gradients, new statistics, metrics)."""
+
+  def compute(variables: Variables, batch: Batch, key):
+    def loss(params):
+      return task.loss(Variables(params, variables.stats), batch, key)
+
+    (_, (stats, values)), gradients = jax.value_and_grad(loss, has_aux=True)(
+      variables.params
+    )
+    return gradients, stats, values
+
+  return compute
+
+
+def _accumulated(task: Task, count: int):
+  """`_once` over `count` parts of the batch, one after the other."""
+  once = _once(task)
+
+  def compute(variables: Variables, batch: Batch, key):
+    # Part i takes every count-th row from i, so that no row leaves its device.
+    parts = jax.tree.map(
+      lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch
+    )
+
+    def add(carry, part):
+      total, stats = carry
+      rows, index = part
+      gradients, stats, values = once(
+        Variables(variables.params, stats), rows, jax.random.fold_in(key, index)
+      )
+      return (jax.tree.map(jnp.add, total, gradients), stats), values
+
+    zeros = jax.tree.map(jnp.zeros_like, variables.params)
+    (total, stats), values = jax.lax.scan(
+      add, (zeros, variables.stats), (parts, jnp.arange(count))
+    )
+    gradients = jax.tree.map(lambda x: x / count, total)
+    return gradients, stats, jax.tree.map(lambda x: jnp.mean(x, 0), values)
+
+  return compute

@@ -38,7 +38,6 @@ def get_config(arg: str = '') -> ConfigDict:
   words = [word for word in arg.split(',') if word]
   config = base()
   config.dims = DIMS
-  config.head = ConfigDict(dict(name='mrl'))
   config.encoder.update(width=DIMS[-1], depth=4, heads=4, patch_size=7)
   config.train.update(
     steps=0, epochs=12.0, batch_size=128, eval_every=10_000, log_every=100
@@ -51,11 +50,11 @@ def get_config(arg: str = '') -> ConfigDict:
   for word in words:
     name, _, value = word.partition('=')
     if name in ('mrl', 'mrl_e') and not value:
-      config.head.name = name
+      config.task.head.name = name
       if name == 'mrl_e':
         config.eval.only = TABLES[:3]
     elif name == 'ff' and value.isdigit() and int(value) in DIMS:
-      config.head = ConfigDict(dict(name='ff', dim=int(value)))
+      config.task.head = ConfigDict(dict(name='ff', dim=int(value)))
       if int(value) < DIMS[-1]:
         config.eval.only = TABLES[:3]
     elif name == 'seed' and value.isdigit():

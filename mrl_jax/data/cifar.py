@@ -115,12 +115,12 @@ def read_archive(path: Path, archive: Archive) -> dict:
     return {'train': split(archive.train), 'test': split(archive.test)}
 
 
-def load_cifar10(data_dir: str = '', path: str = '') -> source.Source:
+def load_cifar10(data_dir: str = '', path: str = '') -> source.Split:
   """`path`: a folder with cifar-10-binary.tar.gz, '' to download it."""
   return load(MrlCifar10, CIFAR10, data_dir, path)
 
 
-def load_cifar100(data_dir: str = '', path: str = '') -> source.Source:
+def load_cifar100(data_dir: str = '', path: str = '') -> source.Split:
   """`path`: a folder with cifar-100-binary.tar.gz, '' to download it."""
   return load(MrlCifar100, CIFAR100, data_dir, path)
 

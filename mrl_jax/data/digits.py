@@ -30,5 +30,5 @@ def read() -> dict:
   }
 
 
-def load(data_dir: str = '') -> source.Source:
+def load(data_dir: str = '') -> source.Split:
   return source.load_built(MrlDigits, data_dir, read)

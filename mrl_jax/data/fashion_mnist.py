@@ -99,7 +99,7 @@ def read(folder: str, downloads: Path) -> dict:
   }
 
 
-def load(data_dir: str = '', path: str = '') -> source.Source:
+def load(data_dir: str = '', path: str = '') -> source.Split:
   """`path`: a folder with the four upstream .gz files, '' to look around."""
   downloads = Path(data_dir or source.default_data_dir()).expanduser()
   return source.load_built(

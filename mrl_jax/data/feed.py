@@ -1,121 +1,146 @@
 """A source's batches as global arrays on a mesh."""
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import sharding
-from mrl_jax.data import pipeline, source, transforms
+from mrl_jax.contracts import Batch, Input, Record, Source
+from mrl_jax.data import examples, pipeline
+from mrl_jax.shapes import PyTree, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class Loading:
+  """How batches are made.
+
+  Attributes:
+    name: of the source, for error messages.
+    seed: of the shuffle and the augmentations.
+    batch_size, eval_batch_size: of the global batches.
+    threads, workers: see pipeline.train_batches.
+  """
+
+  name: str
+  seed: int
+  batch_size: int
+  eval_batch_size: int
+  threads: int
+  workers: int
 
 
 def abstract_batch(
-  size: int, image_size: tuple[int, int], channels: int, mesh: Mesh
-) -> dict[str, jax.ShapeDtypeStruct]:
+  inputs: Mapping[str, Input], labelled: bool, size: int, mesh: Mesh
+) -> PyTree:
   """The shapes and places of a training batch, without any data."""
-  shapes = {
-    'image': ((size, *image_size, channels), np.uint8),
-    'label': ((size,), np.int32),
-    'mask': ((size,), np.float32),
-  }
   where = sharding.over_batch(mesh)
-  return {
-    name: jax.ShapeDtypeStruct(shape, dtype, sharding=where)
-    for name, (shape, dtype) in shapes.items()
-  }
+  example = {field: an_input.shape for field, an_input in inputs.items()}
+  if labelled:
+    example['label'] = jax.ShapeDtypeStruct((), np.int32)
+  example['mask'] = jax.ShapeDtypeStruct((), np.float32)
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      (size, *leaf.shape), leaf.dtype, sharding=where
+    ),
+    example,
+  )
 
 
 class Feed:
   """Training and evaluation batches of one source.
 
-  Args:
-    data: the source.
-    mesh: batches are split over its `data` and `fsdp` axes.
-    train_transform: f(image, rng) -> image of `image_size`.
-    image_size: (height, width) that the encoder takes.
-    eval_crop: share of the short side that evaluation keeps, see
-      transforms.centre_crop.
-    batch_size, eval_batch_size: of the global batches.
-    seed: of the shuffle and the augmentations.
-    threads, workers: see pipeline.train_batches.
+  Attributes:
     poll: called before every evaluation batch; may raise to interrupt.
   """
 
   def __init__(
     self,
-    data: source.Source,
+    source: Source,
+    inputs: Mapping[str, Input],
     mesh: Mesh,
-    *,
-    train_transform: Callable,
-    image_size: tuple[int, int],
-    eval_crop: float,
-    batch_size: int,
-    eval_batch_size: int,
-    seed: int,
-    threads: int,
-    workers: int,
+    loading: Loading,
   ):
-    self.splits = {'train': data.train, 'validation': data.validation}
-    self.mesh, self.train_transform = mesh, train_transform
-    self.image_size, self.eval_crop = image_size, eval_crop
-    self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-    self.seed, self.threads, self.workers = seed, threads, workers
+    self.splits = {'train': source.train, 'validation': source.validation}
+    self.inputs, self.mesh, self.loading = inputs, mesh, loading
+    self.examples = examples.Examples(
+      inputs, bool(source.facts.classes), loading.name
+    )
     self.poll: Callable[[], None] = lambda: None
 
   def size(self, split: str) -> int:
+    """The number of records of 'train' or 'validation'."""
     return len(self.splits[split])
 
-  def training(self, first_step: int) -> Iterator[dict[str, jax.Array]]:
+  def training(self, first_step: int) -> Iterator[Batch]:
     """The endless training batches from `first_step` on, one copied ahead."""
-    rows = sharding.local_rows(self.batch_size, self.mesh)
+    size = self.loading.batch_size
+    rows = sharding.local_rows(size, self.mesh)
     batches = pipeline.train_batches(
-      self.splits['train'],
-      self.train_transform,
-      seed=self.seed,
-      batch_size=self.batch_size,
+      self._numbered('train'),
+      self.examples.train,
+      seed=self.loading.seed,
+      batch_size=size,
       rows=rows,
       first_step=first_step,
-      threads=self.threads,
-      workers=self.workers,
+      threads=self.loading.threads,
+      workers=self.loading.workers,
     )
     ahead = None
     for batch in batches:
-      ready = sharding.global_batch(batch, rows, self.batch_size, self.mesh)
+      ready = sharding.global_batch(batch, rows, size, self.mesh)
       if ahead is not None:
         yield ahead
       ahead = ready
 
   def batches(
     self,
-    split: str | Sequence[dict],
+    split: str | Sequence[Record],
     start: int = 0,
     stop: int | None = None,
-  ) -> Iterator[dict[str, jax.Array]]:
-    """Examples start to stop of a split, in order; padding carries mask 0.
+  ) -> Iterator[Batch]:
+    """Examples start to stop of a split, in order; padding has mask 0.
 
-    Instead of a split's name, any examples {'image', 'label'} do.
+    Instead of a split's name, any records do.
     """
-    size = self.eval_batch_size
+    size = self.loading.eval_batch_size
     rows = sharding.local_rows(size, self.mesh)
+    records = self._numbered(split)
+
+    def prepare(index: int | None) -> dict:
+      if index is None:
+        return self.examples.blank()
+      return self.examples.evaluate(records[index])
+
     local = pipeline.evaluation_batches(
-      self.splits[split] if isinstance(split, str) else split,
-      self.view,
+      prepare,
+      range(start, len(records) if stop is None else stop),
       batch_size=size,
       rows=rows,
-      threads=self.threads,
-      start=start,
-      stop=stop,
+      threads=self.loading.threads,
     )
     for batch in local:
       self.poll()
       yield sharding.global_batch(batch, rows, size, self.mesh)
 
-  def view(self, image: np.ndarray) -> np.ndarray:
-    """What the encoder sees of an image when it is evaluated, uint8."""
-    return transforms.centre_crop(image, self.image_size, self.eval_crop)
+  @property
+  def shown(self) -> str:
+    """The field that can be drawn, '' if none can."""
+    fields = (f for f, i in self.inputs.items() if hasattr(i, 'show'))
+    return next(fields, '')
 
-  def images(self, split: str, rows) -> np.ndarray:
-    """Some images [n h w c] of a split, as the encoder sees them."""
-    examples = self.splits[split]
-    return np.stack([self.view(examples[int(i)]['image']) for i in rows])
+  def images(
+    self, split: str, rows: Sequence[int]
+  ) -> UInt8[np.ndarray, 'n h w c']:
+    """Drawings of some examples of a split, as the encoder sees them."""
+    records, field = self.splits[split], self.shown
+    show = self.inputs[field].show
+    return np.stack([show(records[int(i)][field]) for i in rows])
+
+  def _numbered(self, split: str | Sequence[Record]) -> examples.Numbered:
+    if not isinstance(split, str):
+      return examples.Numbered(split, f'{self.loading.name} (given)')
+    name = f'{self.loading.name} ({split})'
+    return examples.Numbered(self.splits[split], name)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mrl_jax.contracts import Facts
 from mrl_jax.data import source
 
 SUFFIXES = {'.jpg', '.jpeg', '.png'}
@@ -83,7 +84,7 @@ def load(
   validation_fraction: float = 0.1,
   channels: int = 3,
   check_files: bool = True,
-) -> source.Source:
+) -> source.Split:
   """Images under `path`/<class>/, split by folder or by fraction.
 
   Args:
@@ -123,14 +124,14 @@ def load(
     held = without_broken(held) if held else None
   if held is None:
     train, held = split_off(train, validation_fraction)
-  return source.Source(
+  return source.Split(
     train=listed(train, classes, channels),
     validation=listed(held, classes, channels),
-    classes=classes,
+    facts=source.image_facts(channels, classes),
   )
 
 
-def facts(data_dir: str = '', **arguments) -> source.Facts:
+def facts(data_dir: str = '', **arguments) -> Facts:
   """The facts of `load(**arguments)`, without a look into every file."""
   return load(data_dir, **(arguments | {'check_files': False})).facts
 

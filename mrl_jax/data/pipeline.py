@@ -1,9 +1,11 @@
-"""Batches for training and evaluation, from a source, through Grain.
+"""Batches for training and evaluation, from records, through Grain.
 
 Training is one endless global stream: shuffled anew every epoch, element i
 augmented with a generator of its own index. Step t is elements [t*B, (t+1)*B)
 and each process reads only its rows of it. So the batches depend neither on
 the number of processes nor on where a run was interrupted.
+
+Which arrays an example has is the business of `data/examples.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +33,8 @@ class Rows(Sequence):
 
 
 def train_batches(
-  examples: Sequence[dict],
-  transform: Callable,
+  records: Sequence,
+  prepare: Callable,
   *,
   seed: int,
   batch_size: int,
@@ -40,29 +42,18 @@ def train_batches(
   first_step: int = 0,
   threads: int = 8,
   workers: int = 0,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict]:
   """This process's rows of the batches first_step, first_step + 1, ...
 
   Args:
-    examples: random access to {'image': uint8 [h w c], 'label': int}.
-    transform: f(image, rng) -> image, all of one size.
+    records: random access to what `prepare` takes.
+    prepare: f(record, rng) -> arrays of one example, by name.
     batch_size: of the global batch; `rows` are this process's rows of it.
     threads: batches prepared at once in this process.
     workers: processes that prepare batches instead, 0 for none.
-
-  Yields:
-    {'image': uint8 [b h w c], 'label': int32 [b], 'mask': float32 [b]}.
   """
-
-  def prepare(example, rng):
-    return {
-      'image': transform(example['image'], rng),
-      'label': np.int32(example['label']),
-      'mask': np.float32(1),
-    }
-
   stream = (
-    grain.MapDataset.source(examples)
+    grain.MapDataset.source(records)
     .seed(seed)
     .shuffle()
     .repeat()
@@ -71,9 +62,7 @@ def train_batches(
   batches = grain.MapDataset.source(Rows(stream, batch_size, rows)).batch(
     len(rows), drop_remainder=True
   )
-  iterable = batches[first_step:].to_iter_dataset(
-    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-  )
+  iterable = batches[first_step:].to_iter_dataset(_reading(threads))
   if workers:
     # Grain's workers read absl flags, which our command line does not parse.
     flags.FLAGS.mark_as_parsed()
@@ -83,44 +72,32 @@ def train_batches(
 
 
 def evaluation_batches(
-  examples: Sequence[dict],
-  transform: Callable,
+  prepare: Callable[[int | None], dict],
+  span: range,
   *,
   batch_size: int,
   rows: np.ndarray,
   threads: int = 8,
-  start: int = 0,
-  stop: int | None = None,
-) -> Iterator[dict[str, np.ndarray]]:
-  """This process's rows of the batches of examples start to stop, in order.
+) -> Iterator[dict]:
+  """This process's rows of the batches of the examples in `span`, in order.
 
-  The last batch is filled with zeros that carry mask 0. Every process yields
-  the same number of batches.
+  `prepare(index)` gives the arrays of an example; `prepare(None)` those that
+  fill up the last batch. Every process yields the same number of batches.
   """
-  count = len(examples) if stop is None else stop
-  blank = None
-
-  def row(index: int) -> dict:
-    nonlocal blank
-    if index < count:
-      example = examples[index]
-      return {
-        'image': transform(example['image']),
-        'label': np.int32(example['label']),
-        'mask': np.float32(1),
-      }
-    if blank is None:
-      blank = np.zeros_like(transform(examples[0]['image']))
-    return {'image': blank, 'label': np.int32(0), 'mask': np.float32(0)}
-
   indices = [
-    int(first + r) for first in range(start, count, batch_size) for r in rows
+    int(first + row)
+    for first in range(span.start, span.stop, batch_size)
+    for row in rows
   ]
   return iter(
     grain.MapDataset.source(indices)
-    .map(row)
+    .map(lambda index: prepare(index if index < span.stop else None))
     .batch(len(rows), drop_remainder=True)
-    .to_iter_dataset(
-      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    )
+    .to_iter_dataset(_reading(threads))
+  )
+
+
+def _reading(threads: int) -> grain.ReadOptions:
+  return grain.ReadOptions(
+    num_threads=threads, prefetch_buffer_size=2 * threads
   )

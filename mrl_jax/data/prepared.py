@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mrl_jax.contracts import Facts
 from mrl_jax.data import source
 
 
-class Examples(Sequence):
+class Records(Sequence):
   """A TFDS data source seen as {'image', 'label'} only."""
 
   def __init__(self, examples):
@@ -30,7 +31,7 @@ def load(
   dataset: str = '',
   train: str = 'train',
   validation: str = 'validation',
-) -> source.Source:
+) -> source.Split:
   """The prepared set `dataset` under `data_dir`, read without TensorFlow.
 
   Args:
@@ -64,7 +65,7 @@ def load(
   features = labelled_features(builder)
   try:
     splits = [
-      Examples(builder.as_data_source(split=split))
+      Records(builder.as_data_source(split=split))
       for split in (train, validation)
     ]
   except (ValueError, KeyError) as error:
@@ -73,7 +74,7 @@ def load(
       f'data.source.train={train!r}, validation={validation!r}: {dataset} '
       f'has the splits {known} ({error})'
     ) from error
-  return source.Source(*splits, classes=tuple(features['label'].names))
+  return source.Split(*splits, facts=_facts(features))
 
 
 def labelled_features(builder: tfds.core.DatasetBuilder):
@@ -92,7 +93,7 @@ def labelled_features(builder: tfds.core.DatasetBuilder):
   return features
 
 
-def facts(data_dir: str = '', dataset: str = '', **splits) -> source.Facts:
+def facts(data_dir: str = '', dataset: str = '', **splits) -> Facts:
   """Classes and channels, of the prepared set or as TFDS's catalogue says.
 
   Raises:
@@ -109,6 +110,10 @@ def facts(data_dir: str = '', dataset: str = '', **splits) -> source.Facts:
         features = labelled_features(builder)
     except (tfds.core.registered.DatasetNotFoundError, ImportError):
       raise unprepared from None
-  return source.Facts(
-    features['label'].num_classes, features['image'].shape[-1]
+  return _facts(features)
+
+
+def _facts(features) -> Facts:
+  return source.image_facts(
+    features['image'].shape[-1], features['label'].names
   )

@@ -1,4 +1,4 @@
-"""What a source is, and TFDS builders that work without TensorFlow."""
+"""Sources made of arrays, and TFDS builders that work without TensorFlow."""
 
 import dataclasses
 import fcntl
@@ -11,31 +11,26 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-  """What a model must know of a source: how many classes and channels."""
-
-  classes: int
-  channels: int
+from mrl_jax.contracts import Facts, Record
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """Images with class labels, read at random.
+class Split:
+  """A source made of two splits.
 
   Attributes:
-    train, validation: sequences of {'image': uint8 [h w c], 'label': int}.
-    classes: the name of each class; labels index it.
+    train, validation: records.
+    facts: what is known of them beforehand.
   """
 
-  train: Sequence[dict]
-  validation: Sequence[dict]
-  classes: tuple[str, ...]
+  train: Sequence[Record]
+  validation: Sequence[Record]
+  facts: Facts
 
-  @property
-  def facts(self) -> Facts:
-    return Facts(len(self.classes), self.train[0]['image'].shape[-1])
+
+def image_facts(channels: int, classes: Sequence[str]) -> Facts:
+  """The facts of images with class labels."""
+  return Facts({'image': {'channels': channels}}, tuple(classes))
 
 
 class InMemory(Sequence):
@@ -96,7 +91,7 @@ class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   @classmethod
   def facts(cls, **arguments) -> Facts:
     """Known without the data, whatever the arguments of its `load`."""
-    return Facts(len(cls.CLASSES), cls.SHAPE[-1])
+    return image_facts(cls.SHAPE[-1], cls.CLASSES)
 
   def _split_generators(self, dl_manager):
     return {
@@ -109,7 +104,7 @@ class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield index, {'image': png(image), 'label': int(label)}
 
 
-def load_built(builder_class: type, data_dir: str, read) -> Source:
+def load_built(builder_class: type, data_dir: str, read) -> Split:
   """Prepares the set unless it is there already, then decodes it once.
 
   `read` is called only when the set must be prepared. A lock lets several
@@ -124,10 +119,10 @@ def load_built(builder_class: type, data_dir: str, read) -> Source:
       builder = builder_class(read=read, data_dir=str(root))
       print(f'preparing {builder.name} in {root} (once)', flush=True)
       builder.download_and_prepare()
-  return Source(
+  return Split(
     train=decode_all(builder.as_data_source(split='train')),
     validation=decode_all(builder.as_data_source(split='test')),
-    classes=tuple(builder.info.features['label'].names),
+    facts=builder_class.facts(),
   )
 
 

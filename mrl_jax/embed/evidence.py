@@ -73,21 +73,37 @@ class Evidence:
   dims: tuple[int, ...]
   trained: tuple[int, ...]
   mesh: Mesh
-  embed: Callable[..., Vectors]
+  make_database: Callable[[], Vectors]
+  make_queries: Callable[[], Vectors]
   names: tuple[str, ...] = ()
-  logits: Callable | None = None
-  images: Callable | None = None
-  saliency: Callable | None = None
+  functions: dict = dataclasses.field(default_factory=dict)
+  relate: Callable | None = None
+
+  @property
+  def embed(self):
+    return self.functions['embed']
+
+  @property
+  def logits(self):
+    return self.functions.get('logits')
+
+  @property
+  def images(self):
+    return self.functions.get('images')
+
+  @property
+  def saliency(self):
+    return self.functions.get('saliency')
 
   @functools.cached_property
   def database(self) -> Vectors:
     """The training split: searched, and what probes learn from."""
-    return self.embed('train')
+    return self.make_database()
 
   @functools.cached_property
   def queries(self) -> Vectors:
     """The validation split: what every result is about."""
-    return self.embed('validation')
+    return self.make_queries()
 
   @functools.cached_property
   def head(self) -> Answers:
@@ -125,7 +141,7 @@ class Evidence:
       'labels': lambda: (
         self.queries.labels is not None and self.database.labels is not None
       ),
-      'head': lambda: self.logits is not None,
+      'logits': lambda: self.logits is not None,
       'images': lambda: self.images is not None,
     }
     return all(there[need]() for need in needs)
@@ -158,7 +174,8 @@ def of_vectors(
     dims=tuple(sorted({*dims, *extra})),
     trained=dims,
     mesh=mesh or sharding.make_mesh(),
-    embed={'train': database, 'validation': queries}.__getitem__,
+    make_database=lambda: database,
+    make_queries=lambda: queries,
     names=tuple(names),
   )
 
@@ -181,30 +198,3 @@ def best_and_confidence(scores: Float[jax.Array, 'g b v']) -> tuple:
   best = jax.lax.top_k(scores, min(BEST, scores.shape[-1]))[1]
   confidence = jnp.max(jax.nn.softmax(scores, axis=-1), axis=-1)
   return best, confidence
-
-
-class Embedder:
-  """Vectors of a task's splits; compiled once, whatever the parameters.
-
-  Args:
-    embed: f(params, stats, batch) -> [b d].
-    data: a feed.Feed, or what has its `batches(split)`.
-  """
-
-  def __init__(self, embed: Callable, data, mesh: Mesh):
-    self.data = data
-    where = sharding.replicated(mesh)
-    self.embed = jax.jit(embed, out_shardings=where)
-    self.pick = jax.jit(
-      lambda batch: (batch['label'], batch['mask']), out_shardings=where
-    )
-
-  def __call__(self, params, stats, split, **part) -> Vectors:
-    """Embeddings and labels of a split, padding dropped, on every process."""
-    embeddings, labels = [], []
-    for batch in self.data.batches(split, **part):
-      embedded = self.embed(params, stats, batch)
-      label, mask = jax.device_get(self.pick(batch))
-      embeddings.append(np.asarray(embedded)[mask > 0])
-      labels.append(label[mask > 0])
-    return Vectors(np.concatenate(embeddings), np.concatenate(labels))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mrl_jax.shapes import Array, Float
+from mrl_jax.shapes import Array, Float, height_width
 
 # width, depth, heads; the MLP is four times as wide.
 SIZES = {
@@ -155,7 +155,6 @@ class ViT(nnx.Module):
 
   Args:
     size: a row of SIZES; `width`, `depth`, `heads` above 0 override it.
-    image_size: pixels, a number or (height, width).
     patch_size: pixels, a number or (height, width); divides `image_size`.
     pool: 'gap' mean of the tokens, 'cls' a class token, 'map' attention.
     position: 'sincos' (fixed) or 'learned'.
@@ -164,6 +163,8 @@ class ViT(nnx.Module):
     remat: recompute each block in the backward pass: less memory, more time.
     dtype: compute type of the matmuls; parameters, norms and softmax stay
       float32.
+    image_size: pixels, a number or (height, width).
+    channels: of the images.
 
   Raises:
     ValueError: on any combination that does not fit, naming the fix.
@@ -172,9 +173,7 @@ class ViT(nnx.Module):
   def __init__(
     self,
     size: str = 'S',
-    image_size: int | Sequence[int] = 224,
     patch_size: int | Sequence[int] = 16,
-    channels: int = 3,
     width: int = 0,
     depth: int = 0,
     heads: int = 0,
@@ -185,6 +184,8 @@ class ViT(nnx.Module):
     remat: bool = False,
     dtype: str = 'float32',
     *,
+    image_size: int | Sequence[int],
+    channels: int,
     rngs: nnx.Rngs,
   ):
     if size not in SIZES:
@@ -192,8 +193,8 @@ class ViT(nnx.Module):
     width, depth, heads = (
       given or own for given, own in zip((width, depth, heads), SIZES[size])
     )
-    self.image_size = pair(image_size, 'image_size')
-    self.patch_size = pair(patch_size, 'patch_size')
+    self.image_size = height_width(image_size, 'image_size')
+    self.patch_size = height_width(patch_size, 'patch_size')
     check(self.image_size, self.patch_size, width, heads, pool, position)
     if not (0 <= dropout < 1 and 0 <= drop_path < 1):
       raise ValueError(
@@ -326,13 +327,6 @@ def patchify(
   y, x = patch
   images = images.reshape(b, h // y, y, w // x, x, c)
   return images.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, y * x * c)
-
-
-def pair(size: int | Sequence[int], name: str) -> tuple[int, int]:
-  sizes = (size, size) if isinstance(size, int) else tuple(size)
-  if len(sizes) != 2 or not all(isinstance(s, int) and s > 0 for s in sizes):
-    raise ValueError(f'{name}={size} must be a number of pixels or a pair')
-  return sizes
 
 
 def check(image_size, patch_size, width, heads, pool, position) -> None:

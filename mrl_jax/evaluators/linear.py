@@ -8,7 +8,7 @@ from mrl_jax import rows
 class Linear:
   """The head's own logits on the validation set (arXiv:2205.13147, table 1)."""
 
-  needs = ('labels', 'head')
+  needs = ('labels', 'logits')
   metrics = ('top1', 'top5')
 
   def run(self, evidence) -> tuple[list[dict], dict]:

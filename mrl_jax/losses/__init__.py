@@ -1,1 +1,5 @@
-"""Losses: pure functions that return one value per example."""
+"""Losses."""
+
+from mrl_jax.losses import softmax
+
+LOSSES = {'softmax': softmax.Softmax}

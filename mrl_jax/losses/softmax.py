@@ -27,7 +27,7 @@ from mrl_jax.shapes import Array, Float, Int
 FORMS = ('auto', 'vmap', 'blocks', *fused_softmax.FORMS)
 
 
-class Targets(NamedTuple):
+class _Shares(NamedTuple):
   """What each row should be: some classes and their shares, the larger first.
 
   The shares of a row sum to 1; they have no gradients.
@@ -39,13 +39,13 @@ class Targets(NamedTuple):
   shares: Float[Array, 'b t']
 
 
-def one_class(labels: Int[Array, 'b']) -> Targets:
-  """Targets that are one class each."""
-  return Targets(labels[:, None], jnp.ones((len(labels), 1), jnp.float32))
+def one_class(labels: Int[Array, 'b']) -> _Shares:
+  """_Shares that are one class each."""
+  return _Shares(labels[:, None], jnp.ones((len(labels), 1), jnp.float32))
 
 
 def dense(
-  targets: Targets, classes: int, smoothing: float = 0.0
+  targets: _Shares, classes: int, smoothing: float = 0.0
 ) -> Float[Array, 'b v']:
   """Target distributions: (1 - s) * shares at the labels + s / classes.
 
@@ -70,7 +70,7 @@ def cross_entropy(
 def tied(
   embedding: Float[Array, 'b d'],
   classifier: nested.Classifier,
-  targets: Targets,
+  targets: _Shares,
   weights: Float[Array, 'g'],
   row_weights: Float[Array, 'b'],
   *,
@@ -100,7 +100,7 @@ def tied(
   if weights.shape != (len(dims),):
     raise ValueError(f'{weights.size} weights for the dims {tuple(dims)}')
   targets = jax.lax.stop_gradient(
-    Targets(targets.labels.astype(jnp.int32), targets.shares.astype(wide))
+    _Shares(targets.labels.astype(jnp.int32), targets.shares.astype(wide))
   )
   bias = bias.astype(wide)
   scale = None if scale is None else scale.astype(wide)
@@ -132,7 +132,7 @@ def tied(
 def separate(
   embedding: Float[Array, 'b d'],
   classifiers: Sequence[nested.Classifier],
-  targets: Targets,
+  targets: _Shares,
   weights: Float[Array, 'g'],
   row_weights: Float[Array, 'b'],
   **options,
@@ -192,3 +192,36 @@ def block_logits(embedding, kernel, dims):
   return nested.prefix_products(
     embedding.astype(wide), kernel.astype(wide), dims
   )
+
+
+class Targets(NamedTuple):
+  classifiers: Sequence
+  labels: Array
+  shares: Array
+
+
+class Softmax:
+  def __init__(
+    self,
+    *,
+    label_smoothing: float = 0.0,
+    form: str = 'auto',
+    mesh=None,
+    tile=None,
+  ):
+    if not 0 <= label_smoothing < 1:
+      raise ValueError(f'label_smoothing={label_smoothing} must be in [0, 1)')
+    check(form, mesh)
+    self.smoothing, self.form, self.mesh = label_smoothing, form, mesh
+
+  def __call__(self, embedding, targets, granularities, row_weights):
+    return separate(
+      embedding,
+      targets.classifiers,
+      _Shares(*targets[1:]),
+      granularities.weights,
+      row_weights,
+      smoothing=self.smoothing,
+      form=self.form,
+      mesh=self.mesh,
+    )

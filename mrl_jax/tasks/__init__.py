@@ -1,6 +1,7 @@
-"""Tasks: one way to learn each, `init`, `loss` and what evaluators call.
+"""Tasks: one way to learn each.
 
-A row here is a class whose options are the keys of `config.task`.
+A row here is a class that keeps contracts.Task; its options are the keys of
+`config.task`.
 """
 
 from mrl_jax.tasks import classify

@@ -8,150 +8,137 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from mrl_jax import nested
-from mrl_jax.data import transforms
-from mrl_jax.losses import softmax
+from mrl_jax import heads, nested
+from mrl_jax.contracts import Batch, Spec
+from mrl_jax.losses import LOSSES, softmax
 from mrl_jax.shapes import Array, Float, Int, Key, PyTree
-
-
-def named(tree: PyTree) -> PyTree:
-  """The tree with text keys only: what checkpoints store."""
-  if not isinstance(tree, Mapping):
-    return tree
-  return {str(key): named(value) for key, value in tree.items()}
+from mrl_jax.variables import Part, Variables, init_parts, stats_of
 
 
 class Classify:
-  """An encoder and a head, trained by the nested softmax cross entropy.
+  """An encoder and a head, trained by a nested softmax cross entropy.
 
   Args:
-    make_encoder, make_head: nnx.Rngs -> module.
-    weights: loss weight of each of the head's prefixes.
-    classes: how many there are.
-    mean, std: of the pixels in [0, 1], per channel.
-    label_smoothing: share of the target spread over all classes.
+    spec: the data's facts and the encoder.
+    dims: prefixes of the embedding.
+    weights: loss weight of each.
     mesh: where batches and parameters lie, None for one device.
+    field: that is classified, '' for the only one.
+    head: what makes logits of prefixes, see heads.py.
+    loss: see losses/softmax.
     mixup: alpha of the Beta distribution, 0 off.
     dims_per_step: prefixes drawn for each update, 0 all.
-    form: how the loss is computed, see losses/softmax.py.
+
+  Raises:
+    ValueError: for data without classes, or an option out of its range.
   """
+
+  choices = {'head': heads.HEADS, 'loss': {'softmax': LOSSES['softmax']}}
 
   def __init__(
     self,
-    make_encoder: Callable[[nnx.Rngs], nnx.Module],
-    make_head: Callable[[nnx.Rngs], nnx.Module],
+    spec: Spec,
+    dims: Sequence[int],
     weights: Sequence[float],
-    classes: int,
-    mean: Sequence[float],
-    std: Sequence[float],
     mesh: Mesh | None = None,
     *,
-    label_smoothing: float = 0.0,
+    field: str = '',
+    head: Callable[..., nnx.Module] = heads.MRL,
+    loss: Callable = softmax.Softmax,
     mixup: float = 0.0,
     dims_per_step: int = 0,
-    form: str = 'auto',
   ):
-    if not 0 <= label_smoothing < 1:
-      raise ValueError(f'label_smoothing={label_smoothing} must be in [0, 1)')
+    if not spec.classes:
+      raise ValueError('the data has no classes to learn')
+    self.field = spec.field(field)
+    self.input = spec.inputs[self.field]
     if mixup < 0:
       raise ValueError(f'mixup={mixup} must be at least 0')
-    self.makers = {'encoder': make_encoder, 'head': make_head}
-    abstract = {
-      name: nnx.eval_shape(lambda make=make: make(nnx.Rngs(0)))
-      for name, make in self.makers.items()
+    if mixup and not hasattr(self.input, 'mix'):
+      raise ValueError(
+        f'mixup={mixup}: the field {self.field} cannot be mixed; set it to 0'
+      )
+    self.parts = {
+      'encoder': spec.tower(self.field),
+      'head': Part(lambda rngs: head(dims, len(spec.classes), rngs=rngs)),
     }
-    self.graphs = {name: nnx.graphdef(m) for name, m in abstract.items()}
-    self.dims = abstract['head'].dims
-    self.weights = tuple(weights)
-    self.classes, self.mean, self.std = classes, mean, std
-    self.label_smoothing = label_smoothing
+    nested.check_dims(dims, self.parts['encoder'].shapes.width)
+    self.dims = self.parts['head'].shapes.dims
+    # A fixed-feature head has one prefix of its own.
+    self.weights = tuple(weights) if self.dims == tuple(dims) else (1.0,)
+    self.nested_loss = loss(mesh=mesh)
     self.mixup, self.dims_per_step = mixup, dims_per_step
-    self.form, self.mesh = form, mesh
-    softmax.check(form, mesh)
     nested.random_subset(
       jax.random.key(0), jnp.asarray(self.weights), dims_per_step
     )
 
-  def init(self, key: Key[Array, '']) -> tuple[PyTree, PyTree]:
-    """(params, stats), nested dicts with the keys `encoder` and `head`."""
-    params, stats = {}, {}
-    for index, (name, make) in enumerate(self.makers.items()):
-      module = make(nnx.Rngs(jax.random.fold_in(key, index)))
-      _, trained, rest = nnx.split(module, nnx.Param, ...)
-      params[name] = named(nnx.to_pure_dict(trained))
-      stats[name] = named(nnx.to_pure_dict(rest))
-    return params, stats
+  def init(self, key: Key[Array, '']) -> Variables:
+    """Fresh variables of the encoder and the head."""
+    return init_parts(self.parts, key)
 
-  def module(self, name: str, params: PyTree, stats: PyTree) -> nnx.Module:
-    return nnx.merge(self.graphs[name], params[name], stats[name])
+  def _module(self, name: str, of: Variables) -> nnx.Module:
+    return self.parts[name].module(of.part(name))
 
   def loss(
-    self, params: PyTree, stats: PyTree, batch: Mapping, key: Key[Array, '']
+    self, variables: Variables, batch: Batch, key: Key[Array, '']
   ) -> tuple[Float[Array, ''], tuple[PyTree, dict]]:
-    """(mean loss of the batch in nats, (stats, metrics per dim))."""
+    """(mean loss of the batch in nats, (new statistics, metrics per dim))."""
     mixup_key, dims_key, encoder_key = jax.random.split(key, 3)
-    encoder = self.module('encoder', params, stats)
-    head = self.module('head', params, stats)
-    images = transforms.normalise(batch['image'], self.mean, self.std)
-    targets = softmax.one_class(batch['label'])
+    encoder = self._module('encoder', variables)
+    head = self._module('head', variables)
+    arrays = self.input.on_device(batch[self.field])
+    labels, mask = batch['label'][:, None], batch['mask']
+    shares = jnp.ones(labels.shape, jnp.float32)
     if self.mixup:
-      images, *mixed = transforms.mixup(
-        images, batch['label'], self.mixup, mixup_key
+      arrays, labels, shares = self.input.mix(
+        arrays, batch['label'], self.mixup, mixup_key
       )
-      targets = softmax.Targets(*mixed)
     weights = nested.random_subset(
       dims_key, jnp.asarray(self.weights), self.dims_per_step
     )
-    mask = batch['mask']
-    found = softmax.separate(
-      encoder(images, train=True, key=encoder_key),
-      head.kernels(),
-      targets,
-      weights,
+    result = self.nested_loss(
+      encoder(arrays, train=True, key=encoder_key),
+      softmax.Targets(head.kernels(), labels, shares),
+      nested.Granularities(self.dims, weights),
       mask / jnp.maximum(jnp.sum(mask), 1),
-      smoothing=self.label_smoothing,
-      form=self.form,
-      mesh=self.mesh,
     )
-    values = {'loss': found.total}
-    losses, accuracies = found.means(mask)
-    for g, m in enumerate(self.dims):
-      values[f'loss/d{m}'], values[f'accuracy/d{m}'] = losses[g], accuracies[g]
-    rest = {
-      'encoder': named(
-        nnx.to_pure_dict(nnx.state(encoder, nnx.Not(nnx.Param)))
-      ),
-      'head': stats['head'],
+    stats = {
+      'encoder': stats_of(encoder),
+      'head': variables.stats['head'],
     }
-    return found.total, (rest, values)
+    return result.total, (stats, result.metrics(self.dims, mask))
 
-  def embed(
-    self, params: PyTree, stats: PyTree, batch: Mapping
-  ) -> Float[Array, 'b d']:
+  def functions(self) -> Mapping[str, Callable]:
+    """embed, logits and, if the encoder can say where it looks, saliency."""
+    functions = {'embed': self.embed, 'logits': self.logits}
+    looks = hasattr(self.parts['encoder'].shapes, 'tokens')
+    if looks and hasattr(self.input, 'draw_map'):
+      functions['saliency'] = self.saliency
+    return functions
+
+  def embed(self, variables: Variables, batch: Batch) -> Float[Array, 'b d']:
     """Full-width embeddings, not normalised, float32."""
-    images = transforms.normalise(batch['image'], self.mean, self.std)
-    return self.module('encoder', params, stats)(images)
+    arrays = self.input.on_device(batch[self.field])
+    return self._module('encoder', variables)(arrays)
 
   def logits(
     self,
-    params: PyTree,
-    stats: PyTree,
+    variables: Variables,
     embedding: Float[Array, 'b d'],
     dims: Sequence[int],
   ) -> Float[Array, 'g b v']:
     """The head's logits at any `dims`, trained or not (heads.py says how)."""
-    head = self.module('head', params, stats)
+    head = self._module('head', variables)
     return jnp.stack([head.at(embedding, m)[0] for m in dims])
 
   def token_scores(
     self,
-    params: PyTree,
-    stats: PyTree,
-    images: Int[Array, 'b h w c'],
+    variables: Variables,
+    batch: Batch,
     classes: Int[Array, 'b'],
     dims: Sequence[int],
   ) -> Float[Array, 'g b n']:
-    """What each patch adds to its image's logit of a class, at any `dims`.
+    """What each patch adds to its example's logit of a class, at any `dims`.
 
     The gradient of logit_m with respect to a token times that token, summed
     over channels, times the number of tokens (arXiv:2011.08891, at the
@@ -160,10 +147,10 @@ class Classify:
     activation map (arXiv:1512.04150). After an attention pool or a class
     token's last block it is the first-order share.
     """
-    encoder = self.module('encoder', params, stats)
-    head = self.module('head', params, stats)
-    tokens = encoder.tokens(transforms.normalise(images, self.mean, self.std))
-    rows = jnp.arange(len(images))
+    encoder = self._module('encoder', variables)
+    head = self._module('head', variables)
+    tokens = encoder.tokens(self.input.on_device(batch[self.field]))
+    rows = jnp.arange(len(tokens))
 
     def score(tokens, dim):
       logits = head.at(encoder.from_tokens(tokens), dim)[0]
@@ -177,21 +164,14 @@ class Classify:
 
   def saliency(
     self,
-    params: PyTree,
-    stats: PyTree,
-    images: Int[Array, 'b h w c'],
+    variables: Variables,
+    batch: Batch,
     classes: Int[Array, 'b'],
     dims: Sequence[int],
   ) -> Float[Array, 'g b h w']:
-    """Where each image speaks for a class, at any `dims`, in [0, 1].
+    """Where each example speaks for a class, at any `dims`, in [0, 1].
 
-    The positive part of `token_scores`, drawn out to pixels, each map over
-    its own maximum; 0 everywhere where nothing speaks for the class.
+    The positive `token_scores` as a map, each over its own maximum.
     """
-    scores = self.token_scores(params, stats, images, classes, dims)
-    grid = self.module('encoder', params, stats).grid
-    maps = jnp.maximum(scores, 0).reshape(*scores.shape[:2], *grid)
-    size = (*maps.shape[:2], *images.shape[1:3])
-    maps = jax.image.resize(maps, size, 'bilinear')
-    most = jnp.max(maps, axis=(-2, -1), keepdims=True)
-    return jnp.where(most > 0, maps / jnp.where(most > 0, most, 1), 0)
+    scores = self.token_scores(variables, batch, classes, dims)
+    return self.input.draw_map(scores, self.parts['encoder'].shapes.grid)

@@ -1,0 +1,178 @@
+"""The options of the three commands: train, eval, plan."""
+
+import argparse
+from collections.abc import Sequence
+
+from mrl_jax.config import nearest
+
+
+class OneLine(argparse.ArgumentParser):
+  """A parser whose complaints are one line, as all of ours are."""
+
+  def error(self, message: str):
+    self.exit(2, f'error: {message} (see --help)\n')
+
+
+def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
+  """(options, override words) of `train`, `eval` or `plan`, --help included.
+
+  Exits with code 2 on a wrong option, 0 after --help.
+  """
+  examples = {
+    'train': """examples:
+  python train.py --config=configs/vit_mrl.py
+  python train.py --config=configs/vit_mrl.py:fashion_mnist --workdir=runs/a
+  python train.py --config=configs/vit_mrl.py --config.optim.learning_rate=3e-4
+  python train.py --config=configs/vit_mrl.py:imagenet --config.mesh.fsdp=8
+A run resumes from its workdir; a workdir of another config is refused.""",
+    'eval': """examples:
+  python eval.py --workdir=runs/vit_mrl
+  python eval.py --workdir=runs/vit_mrl --step=1000
+  python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
+  python eval.py --workdir=runs/vit_mrl --config.eval.only=knn,retrieval
+  python eval.py --workdir=runs/vit_mrl --export=vectors
+  python eval.py --embeddings=x.npy --labels=y.npy --output=report
+  python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
+  python eval.py --compare runs/mrl runs/mrl_e runs/ff8
+A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
+    'plan': """examples:
+  P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
+  $P --topology=v5e:4x4
+  $P --topology=v6e:16x16 --config.train.batch_size=4096 --no-largest-batch
+  $P --topology=v5p:2x2x2 --config.mesh.fsdp=8 --config.mesh.data=1 --json
+Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
+""",
+  }[entry]
+  parser = OneLine(
+    prog='python -m mrl_jax.plan' if entry == 'plan' else f'python {entry}.py',
+    description={
+      'train': 'Train an encoder whose every prefix is an embedding.',
+      'eval': "Evaluate a run's checkpoint, or any embeddings, at every "
+      'dimension.',
+      'plan': 'What a training step costs on a TPU slice: memory, FLOPs, '
+      'messages, compiled here.',
+    }[entry],
+    epilog=examples + '\n--config.KEY=VALUE sets any key of the config.',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  if entry in ('train', 'plan'):
+    parser.add_argument('--config', required=True, metavar='FILE.py[:VARIANT]')
+  if entry == 'plan':
+    add_plan_options(parser)
+  elif entry == 'train':
+    parser.add_argument('--workdir', help='default: runs/<config name>')
+    parser.add_argument(
+      '--print_config', action='store_true', help='show the config and stop'
+    )
+  else:
+    add_evaluation_options(parser)
+  if entry != 'plan':
+    parser.add_argument(
+      '--distributed',
+      default='',
+      metavar='auto|HOST:PORT,COUNT,INDEX',
+      help='join the other processes of a launch',
+    )
+  options, words = parser.parse_known_args(argv)
+  for word in words:
+    name = word.removeprefix('--').partition('=')[0]
+    if word.startswith('--') and not name.startswith('config'):
+      hint = nearest(name, vars(options), '--')
+      parser.error(f'--{name} is unknown; {hint}')
+  if entry == 'eval':
+    check_evaluation(parser, options)
+  return options, words
+
+
+def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+  files = '.npy, .npz:KEY, .parquet:COLUMN'
+  parser.add_argument('--workdir', help="a training run's")
+  parser.add_argument('--step', type=int, help='default: the newest')
+  parser.add_argument(
+    '--export', metavar='DIR', help="write the run's embeddings there instead"
+  )
+  parser.add_argument(
+    '--dtype',
+    choices=('float32', 'float16'),
+    default='float32',
+    help='of exported embeddings',
+  )
+  parser.add_argument(
+    '--embeddings', metavar='FILE', help=f'the vectors searched: {files}'
+  )
+  parser.add_argument(
+    '--labels', metavar='FILE', help=f'their classes: {files}, .txt, .csv'
+  )
+  parser.add_argument(
+    '--queries',
+    metavar='FILE',
+    help='vectors that search; by default some rows are held out for it',
+  )
+  parser.add_argument(
+    '--query_labels', metavar='FILE', help='the classes of --queries'
+  )
+  parser.add_argument(
+    '--dims', help='prefixes, like 8,16,32; default: the width, halved to 8'
+  )
+  parser.add_argument(
+    '--compare',
+    nargs='+',
+    metavar='RUN',
+    help='workdirs of evaluated runs, side by side',
+  )
+  parser.add_argument(
+    '--group_seeds',
+    action='store_true',
+    help='compare means of runs that differ in their seed only',
+  )
+  parser.add_argument(
+    '--output',
+    metavar='DIR',
+    help='of --embeddings (default: runs/<file name>) and of --compare '
+    '(default: runs/compare)',
+  )
+
+
+def check_evaluation(parser, options: argparse.Namespace) -> None:
+  """Exits with code 2 unless the options say one thing to do."""
+  for name, value in vars(options).items():
+    if value == '' and name != 'distributed':
+      parser.error(f'--{name} is empty; give a value or leave it out')
+  sources = ('workdir', 'embeddings', 'compare')
+  given = [name for name in sources if getattr(options, name)]
+  if len(given) != 1:
+    parser.error('give one of --workdir, --embeddings, --compare')
+  needs = {
+    'step': 'workdir',
+    'export': 'workdir',
+    'labels': 'embeddings',
+    'queries': 'embeddings',
+    'query_labels': 'queries',
+    'dims': 'embeddings',
+  }
+  for name, needed in needs.items():
+    if getattr(options, name) is not None and not getattr(options, needed):
+      parser.error(f'--{name} goes with --{needed}')
+  if options.queries and options.labels and not options.query_labels:
+    parser.error('--queries with --labels needs --query_labels too')
+  if options.output and options.workdir:
+    parser.error('--output goes with --embeddings or --compare')
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    '--topology', required=True, metavar='CHIP:SIZES', help='like v5e:4x4'
+  )
+  parser.add_argument(
+    '--classes', type=int, help='where the data is not here to tell'
+  )
+  parser.add_argument(
+    '--largest-batch',
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help='search the largest batch that fits, two or three more compilations',
+  )
+  parser.add_argument(
+    '--json', action='store_true', help='one JSON object on stdout instead'
+  )

@@ -1,0 +1,204 @@
+"""What the pieces of a run promise each other.
+
+A source yields records, an input turns one field of a record into arrays, a
+task learns from batches of them through its encoder, and evaluators look at
+what the task can do. To add a piece, write one class that keeps the promise
+below and one row in the table of its folder; docs/adding.md shows how.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from flax import nnx
+
+from mrl_jax.shapes import Array, Float, Key, PyTree
+from mrl_jax.variables import Part, Variables
+
+Record = Mapping[str, Any]
+"""Raw fields by name: 'image' uint8 [h w c], 'label' int, 'text' str, ..."""
+
+Batch = Mapping[str, Any]
+"""Arrays by field (or mappings of arrays), rows first, and a float 'mask'.
+
+A row of mask 0 fills the batch up and counts for nothing.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+  """What is known of a source without its records.
+
+  Attributes:
+    fields: what an input must know of each raw field, such as
+      {'image': {'channels': 3}}. They become arguments of the input.
+    classes: the names that the field 'label' indexes, () if there is none.
+  """
+
+  fields: Mapping[str, Mapping[str, Any]]
+  classes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+  """Where records come from.
+
+  Attributes:
+    train, validation: records, read at random.
+    facts: what can be said of them beforehand.
+  """
+
+  train: Sequence[Record]
+  validation: Sequence[Record]
+  facts: Facts
+
+
+class Input(Protocol):
+  """One field of a record as arrays of a fixed shape.
+
+  Built as `Input(**options, **facts)`: options are the keys of
+  `config.inputs.<field>`, facts are what the source says of the field.
+
+  Attributes:
+    shape: of one example, without data: a ShapeDtypeStruct or a mapping of
+      them.
+    facts: what an encoder must know of these arrays, such as
+      {'image_size': (28, 28), 'channels': 1}. They become its arguments.
+
+  An input whose examples can be drawn also has `show(value)` -> uint8
+  [h w c] and `draw_map(scores, grid)`; one that can be mixed has
+  `mix(arrays, labels, alpha, key)`.
+  """
+
+  shape: PyTree
+  facts: Mapping[str, Any]
+
+  def train(self, value: Any, rng: np.random.Generator) -> PyTree:
+    """The arrays of one value for training, on the host."""
+    ...
+
+  def evaluate(self, value: Any) -> PyTree:
+    """The arrays of one value for evaluation, on the host; no randomness."""
+    ...
+
+  def on_device(self, arrays: PyTree) -> PyTree:
+    """What the encoder takes, from the arrays of a batch, inside jit."""
+    ...
+
+
+class Encoder(Protocol):
+  """An nnx.Module that turns what its input gives into embeddings.
+
+  Built as `Encoder(**options, **facts, rngs=rngs)`: options are the keys of
+  `config.encoder`, facts those of the input.
+
+  Attributes:
+    width: d of its embeddings.
+
+  One that can say where it looks also has `tokens(arrays)`,
+  `from_tokens(tokens)` and `grid`.
+  """
+
+  width: int
+
+  def __call__(
+    self, arrays: PyTree, *, train: bool = False, key: Any = None
+  ) -> Float[Array, 'b d']:
+    """Embeddings, float32, not normalised. `key` is for dropout."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """What a task is told of its data and its encoder.
+
+  Attributes:
+    inputs: of each field of a batch that has one.
+    classes: the names of the labels, () if the data has none.
+    encoder: f(**facts, rngs=) -> the encoder of the config.
+  """
+
+  inputs: Mapping[str, Input]
+  classes: tuple[str, ...]
+  encoder: Callable[..., nnx.Module]
+
+  def field(self, name: str = '') -> str:
+    """`name`, or, for '', the only field.
+
+    Raises:
+      ValueError: if there is no such field, or several and no name.
+    """
+    known = ', '.join(self.inputs)
+    if name and name not in self.inputs:
+      raise ValueError(f'field={name!r} is not one of the inputs: {known}')
+    if not name and len(self.inputs) != 1:
+      raise ValueError(f'the inputs are {known}; choose one by `field`')
+    return name or next(iter(self.inputs))
+
+  def tower(self, field: str, encoder: Callable | None = None) -> Part:
+    """An encoder of one field: the config's, unless another is given."""
+    make = encoder or self.encoder
+    facts = self.inputs[field].facts
+    return Part(lambda rngs: make(**facts, rngs=rngs))
+
+
+class Task(Protocol):
+  """One way to learn. It owns its encoders, heads and losses.
+
+  Built as `Task(spec, dims, weights, mesh, **options)`: options are the keys
+  of `config.task`. An option that is chosen from a table (a head, a loss, a
+  second encoder) has a row in the class attribute `choices`.
+
+  Attributes:
+    dims: the prefixes that are trained.
+
+  Its variables have one key per part. Parts whose name ends in 'encoder' are
+  what `init_from` takes from another run.
+  """
+
+  dims: tuple[int, ...]
+
+  def init(self, key: Key[Array, '']) -> Variables:
+    """Fresh variables."""
+    ...
+
+  def loss(
+    self, variables: Variables, batch: Batch, key: Key[Array, '']
+  ) -> tuple[Float[Array, ''], tuple[PyTree, dict]]:
+    """(loss, (new statistics, metrics)), means over the batch.
+
+    The metrics have the key 'loss'; those of a prefix end in its
+    granularity's name: 'loss/d8'.
+    """
+    ...
+
+  def functions(self) -> Mapping[str, Callable]:
+    """What evaluators may ask for, by name; all take `variables` first.
+
+    embed(variables, batch) -> [b d], not normalised. Every task has it.
+    embed_key(variables, batch) -> [b d]: what the embeddings of `embed`
+      should find, if that is another field.
+    logits(variables, embedding [b d], dims) -> [g b v].
+    saliency(variables, batch, classes [b], dims) -> [g b h w] in [0, 1].
+    """
+    ...
+
+
+class Evaluator(Protocol):
+  """One question about embeddings.
+
+  Built as `Evaluator(**options)`: options are the keys of
+  `config.eval.<name>`.
+
+  Attributes:
+    needs: what it cannot do without, names that `evidence.has` knows: keys of
+      the task's functions, 'labels' or 'images'.
+    metrics: what it reports at every dim, as `checkpoint.best` names it.
+  """
+
+  needs: tuple[str, ...]
+  metrics: tuple[str, ...]
+
+  def run(self, evidence: Any) -> tuple[list, dict]:
+    """(result rows, details); details are JSON-able, for tables and charts."""
+    ...

@@ -1,0 +1,61 @@
+"""Configs of older runs, in today's keys."""
+
+from collections.abc import Mapping
+
+# Keys that have moved, and where to; what stands below them moved along.
+MOVED = {
+  'head': 'task.head',
+  'encoder.image_size': 'inputs.image.size',
+  'data.augment': 'inputs.image',
+  'data.eval_crop': 'inputs.image.eval_crop',
+  'data.mean': 'inputs.image.mean',
+  'data.std': 'inputs.image.std',
+  'task.form': 'task.loss.form',
+  'task.label_smoothing': 'task.loss.label_smoothing',
+}
+# Keys that are gone: the data says them, or nothing reads them.
+GONE = ('encoder.channels', 'eval.final')
+
+FORMS = {
+  'vmap': 'reference',
+  'blocks': 'dense',
+  'columns': 'tiled',
+  'rows': 'tiled',
+  'pallas': 'tiled',
+}
+
+
+def moved(key: str) -> str:
+  """Where a key of older configs is today, '' if it has not moved."""
+  for old, new in MOVED.items():
+    if key == old or key.startswith(f'{old}.'):
+      return new + key.removeprefix(old)
+  return ''
+
+
+def migrated(config: Mapping) -> dict:
+  """A saved config, in today's keys if it is of an older run."""
+  flat = dict(_flat(config))
+  if 'inputs' in config or not any(key.startswith('data.') for key in flat):
+    return dict(config)
+  whole: dict = {}
+  for key, value in flat.items():
+    if key in GONE:
+      continue
+    key = moved(key) or key
+    if key == 'task.loss.form':
+      value = FORMS.get(value, value)
+    *parents, last = key.split('.')
+    group = whole
+    for parent in parents:
+      group = group.setdefault(parent, {})
+    group[last] = value
+  return whole
+
+
+def _flat(config: Mapping, prefix: str = ''):
+  for key, value in config.items():
+    if isinstance(value, Mapping):
+      yield from _flat(value, f'{prefix}{key}.')
+    else:
+      yield prefix + key, value
