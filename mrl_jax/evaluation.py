@@ -20,7 +20,8 @@ def of_state(
 ) -> dict[str, float]:
   """Evaluates a run's state at a step; returns the results by flat name.
 
-  Unless `last`, or the last step, only the evaluators of `eval.often` run. With `kept`, earlier results of evaluators that do not run stay.
+  Unless `last`, or the last step, only the evaluators of `eval.often` run.
+  With `kept`, earlier results of evaluators that do not run stay.
   """
   chosen = {
     name: evaluator

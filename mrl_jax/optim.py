@@ -7,7 +7,8 @@ import optax
 
 from mrl_jax.shapes import PyTree
 
-# Decay is decided by what a parameter is, its own name at the end of its path.
+# Decay is decided by what a parameter is: the last name of its path, which in a
+# list of parameters is the list's.
 DECAYED = {'kernel', 'embedding'}
 NOT_DECAYED = {'bias', 'scale', 'positions', 'token', 'probe'}
 
@@ -22,7 +23,7 @@ def decay_mask(params: PyTree) -> PyTree:
   """
 
   def decays(path, _):
-    kind = path[-1].key
+    kind = next(key.key for key in path[::-1] if isinstance(key.key, str))
     if kind not in DECAYED | NOT_DECAYED:
       raise ValueError(
         f'parameter kind {kind!r} is in neither DECAYED nor NOT_DECAYED '

@@ -1,19 +1,22 @@
 """Checkpoints come back whole, on any mesh, or say why they cannot."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mrl_jax import checkpoint, sharding
+from mrl_jax import checkpoint, integrity, sharding
+from mrl_jax.variables import Variables
 
 
 def tree(scale=1.0):
   return {
     'params': {
       'encoder': {
-        'layers': {'0': {'kernel': scale * jnp.arange(8192.0).reshape(64, 128)}}
+        'layers': {0: {'kernel': scale * jnp.arange(8192.0).reshape(64, 128)}}
       },
       'head': {'bias': scale * jnp.ones(10)},
     },
@@ -45,8 +48,9 @@ def save(folder, steps, **options):
       step,
       put(tree(step), sharding.make_mesh(*MESH)),
       {'examples_seen': step},
-      None if value is None else {'linear/top1/d8': value},
     )
+    if value is not None:
+      saver.scores.add(step, {'linear/top1/d8': value})
   saver.close()
 
 
@@ -59,7 +63,7 @@ def test_a_checkpoint_restores_onto_any_mesh(tmp_path, shape):
   state, data = reader.restore(7, target)
   reader.close()
   chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(tree(7)))
-  assert data == {'examples_seen': 7}
+  assert data == {'examples_seen': 7, 'format': 2}
   for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(target)):
     assert leaf.sharding == expected.sharding
     assert leaf.dtype == expected.dtype
@@ -68,23 +72,23 @@ def test_a_checkpoint_restores_onto_any_mesh(tmp_path, shape):
 def test_the_last_two_and_the_best_are_kept(tmp_path):
   values = {1: 0.1, 2: 0.9, 3: 0.5, 4: None, 5: 0.6}
   save(tmp_path, values, keep=2, best='linear/top1/d8')
-  assert checkpoint.steps(tmp_path) == [2, 4, 5]
+  assert integrity.steps(tmp_path) == [2, 4, 5]
 
 
 def test_the_best_survives_a_resume_and_another_name(tmp_path):
   save(tmp_path, {1: 0.9, 2: 0.5}, keep=1, best='linear/top1/d8')
   save(tmp_path, {3: 0.4, 4: 0.3}, keep=1, best='linear/top1/d8')
-  assert checkpoint.steps(tmp_path) == [1, 4]
+  assert integrity.steps(tmp_path) == [1, 4]
   save(tmp_path, {5: 0.1}, keep=1, best='knn/top1/d8')
-  assert 5 in checkpoint.steps(tmp_path)
+  assert 5 in integrity.steps(tmp_path)
 
 
 def test_a_damaged_step_is_replaced_when_it_is_reached_again(tmp_path):
   save(tmp_path, {1: None, 2: None})
   data_file(tmp_path / '2').write_bytes(b'')
-  assert checkpoint.newest_whole(tmp_path) == 1
+  assert integrity.newest_whole(tmp_path) == 1
   save(tmp_path, {2: None})
-  assert checkpoint.newest_whole(tmp_path) == 2
+  assert integrity.newest_whole(tmp_path) == 2
 
 
 def test_a_reader_leaves_a_save_in_progress_alone(tmp_path):
@@ -100,7 +104,7 @@ def test_a_reader_leaves_a_save_in_progress_alone(tmp_path):
 
 def test_without_a_best_metric_only_the_last_are_kept(tmp_path):
   save(tmp_path, dict.fromkeys(range(1, 5)), keep=1)
-  assert checkpoint.steps(tmp_path) == [4]
+  assert integrity.steps(tmp_path) == [4]
 
 
 def data_file(folder):
@@ -128,7 +132,7 @@ def test_missing_files_and_empty_folders_are_seen(tmp_path):
   save(tmp_path, {1: None, 2: None})
   data_file(tmp_path / '2').unlink()
   (tmp_path / '9').mkdir()
-  assert checkpoint.newest_whole(tmp_path) == 1
+  assert integrity.newest_whole(tmp_path) == 1
   data_file(tmp_path / '1').unlink()
   reader = checkpoint.Checkpointer(tmp_path)
   with pytest.raises(checkpoint.CheckpointError, match='none is whole'):
@@ -159,27 +163,46 @@ def test_all_shapes_that_differ_are_named_together(tmp_path):
   assert 'params/head/kernel: saved nothing' in str(e.value)
 
 
-def test_the_encoder_alone_is_restored(tmp_path):
+def test_the_encoders_alone_are_restored(tmp_path):
   save(tmp_path, {4: None})
-  target = placed(sharding.make_mesh(1, 8, 1))['params']['encoder']
-  encoder = checkpoint.restore_encoder(tmp_path, target)
+  params = placed(sharding.make_mesh(1, 8, 1))['params']
+  target = Variables(params, {'encoder': {}, 'head': {}})
+  restored = checkpoint.restore_encoders(tmp_path, target)
+  assert list(restored.params) == list(restored.stats) == ['encoder']
   chex.assert_trees_all_equal(
-    jax.device_get(encoder), jax.device_get(tree(4)['params']['encoder'])
+    jax.device_get(restored.params['encoder']), tree(4)['params']['encoder']
   )
-  target['layers']['0']['kernel'] = jax.ShapeDtypeStruct((2,), jnp.float32)
+  kernel = target.params['encoder']['layers'][0]
+  kernel['kernel'] = jax.ShapeDtypeStruct((2,), jnp.float32)
   with pytest.raises(checkpoint.CheckpointError, match='differs in 1 arrays'):
-    checkpoint.restore_encoder(tmp_path, target)
+    checkpoint.restore_encoders(tmp_path, target)
   with pytest.raises(checkpoint.CheckpointError, match='no whole checkpoint'):
-    checkpoint.restore_encoder(tmp_path / 'nowhere', target)
+    checkpoint.restore_encoders(tmp_path / 'nowhere', target)
+  other = Variables({'tower': {}}, {'tower': {}})
+  with pytest.raises(checkpoint.CheckpointError, match='has no encoder'):
+    checkpoint.restore_encoders(tmp_path, other)
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_a_value_that_is_not_a_number_never_replaces_the_best(tmp_path, value):
+  values = {1: 0.1, 2: 0.9, 3: 0.3, 4: value}
+  save(tmp_path, values, keep=1, best='linear/top1/d8')
+  assert integrity.steps(tmp_path) == [2, 4]
+
+
+def test_what_was_evaluated_is_known_after_a_restart(tmp_path):
+  save(tmp_path, {1: 0.5, 2: None}, best='linear/top1/d8')
+  scores = checkpoint.Scores(tmp_path, 'linear/top1/d8')
+  assert scores.values == {1: {'linear/top1/d8': 0.5}}
 
 
 def test_the_manifest_covers_every_file(tmp_path):
   save(tmp_path, {1: None})
   folder = tmp_path / '1'
-  assert checkpoint.damage(folder) == ''
-  for path in checkpoint.files(folder):
+  assert integrity.damage(folder) == ''
+  for path in integrity.files(folder):
     data = path.read_bytes()
     path.write_bytes(data + b'x')
-    assert 'has changed' in checkpoint.damage(folder), path
+    assert 'has changed' in integrity.damage(folder), path
     path.write_bytes(data)
-  np.testing.assert_equal(checkpoint.damage(folder), '')
+  np.testing.assert_equal(integrity.damage(folder), '')

@@ -8,9 +8,14 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
-from mrl_jax import config
+from mrl_jax import config, errors, schema, workdir
 
 SMOKE = 'configs/vit_mrl.py:smoke'
+
+
+def complete(*words, name=SMOKE):
+  """The complete config of a file, words applied."""
+  return schema.resolve(config.load(name)[0], words)
 
 
 @pytest.mark.parametrize(
@@ -41,33 +46,49 @@ SMOKE = 'configs/vit_mrl.py:smoke'
     (['--config.train.accumulate=0'], 'train.accumulate=0 must be at least 1'),
     (['--config.encoder.patch_size=3'], 'not a multiple of patch_size'),
     (['--config.encoder.heads=5'], 'heads=5 does not divide width=32'),
-    (['--config.encoder.channels=3'], 'set --config.encoder.channels=1'),
+    (['--config.encoder.channels=3'], 'encoder.channels is unknown'),
+    (['--config.encoder.image_size=9'], 'is now --config.inputs.image.size'),
     (['--config.encoder.size=XXL'], "size='XXL' is not one of tiny, Ti"),
     (['--config.optim.warmup_steps=6'], "below the run's 6 steps"),
     (['--config.optim.schedule=step'], "'step' is not one of cosine"),
     (['--config.optim.name=adam'], "'adam' is not one of adamw, sgd"),
     (['--config.optim.average=1.0'], 'optim.average=1.0 must be in'),
     (['--config.encoder.name=vitt'], "'vitt' is not one of vit"),
-    (['--config.head.name=mlr'], "'mlr' is not one of mrl, mrl_e, ff"),
+    (['--config.task.head.name=mlr'], "'mlr' is not one of mrl, mrl_e, ff"),
+    (['--config.head.name=mrl_e'], 'config.head is now --config.task.head'),
+    (['--config.task.loss.form=rows'], "form='rows'"),
+    (['--config.task.head.classes=5'], 'task.head.classes is unknown'),
+    (['--config.task.head={"name": "mrl", "classes": 5}'], 'the program gives'),
+    (['--config.encoder={"name": "vit", "rngs": 5}'], 'encoder.rngs is'),
+    (
+      ['--config.optim.options.b3=1'],
+      'known: optim.options.b1, optim.options.b2',
+    ),
+    (['--config.inputs.text.name=image'], 'inputs.text is unknown'),
+    (['--config.inputs={"picture": {}}'], 'digits has no such field'),
     (['--config.task.name=regress'], "'regress' is not one of classify"),
     (['--config.task.dims_per_step=1'], 'dims_per_step=1 must be 0'),
     (['--config.data.source.name=mnist'], "'mnist' is not one of digits, fa"),
     (
-      ['--config.data.augment.crop=centre'],
-      "data.augment: crop='centre' is not one of",
+      ['--config.inputs.image.crop=centre'],
+      "inputs.image: crop='centre' is not one of",
     ),
-    (['--config.data.mean=1,2'], r'data.mean=\(1, 2\) must be 1 numbers'),
+    (['--config.inputs.image.mean=1,2'], r'mean=\(1, 2\) must be 1 numbers'),
+    (['--config.data.mean=1,2'], 'is now --config.inputs.image.mean'),
     (['--config.mesh.data=3'], 'does not fit 8 devices'),
     (['--config.eval.dims=40'], '40 is not in 1 to 32'),
     (['--config.train.epochs=2'], 'set exactly one above 0'),
     (['--config.train.log_every=0'], 'train.log_every=0 must be at least 1'),
-    (['--config.checkpoint.best=mrr/d8'], 'is no result of every evaluation'),
+    (
+      ['--config.checkpoint.best=mrr/d8'],
+      'is not a result of every evaluation',
+    ),
     (['--config.init_from=nowhere'], 'has no whole checkpoint'),
     (['--config.init_from=gs://bucket/run'], 'mount the bucket'),
     (['--config.train.batch_size=1,000'], 'must be a int'),
-    (['--config.encoder.image_size=True'], 'must be a int'),
-    (['--config.data.augment.scale=0.5'], r'scale=\(0.5,\) must be two'),
-    (['--config.train={"steps": 5}'], 'config.train lacks epochs'),
+    (['--config.inputs.image.size=True'], 'must be a int'),
+    (['--config.inputs.image.scale=0.5'], r'scale=\(0.5,\) must be two'),
+    (['--config.train={"stebs": 5}'], 'train.stebs is unknown; did you mean'),
     (['--config.data.dir=/proc/none'], 'data.source: .*/proc/none'),
     (['--config.eval.only=kn'], "eval.only='kn' is not one of"),
     (['--config.eval.often=kn'], "eval.often='kn' is not one of"),
@@ -114,7 +135,7 @@ def test_a_config_that_fails_is_named(run_cli, tmp_path):
     'get_config = lambda arg: ConfigDict({"seed": 0})\n'
   )
   code, _, err = run_cli('train', f'--config={path}', '--workdir=unused')
-  assert code == 2 and 'the config lacks dims' in err
+  assert code == 2 and 'dims=() is empty' in err
 
 
 def test_unwritable_workdir(run_cli, tmp_path):
@@ -126,9 +147,10 @@ def test_unwritable_workdir(run_cli, tmp_path):
 
 
 def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
-  loaded, _ = config.load(SMOKE)
-  config.claim_workdir(tmp_path, loaded)
-  (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+  workdir.claim(tmp_path, complete())
+  step = tmp_path / 'checkpoints' / '3'
+  step.mkdir(parents=True)
+  (step / '_CHECKPOINT_METADATA').write_text('')
   before = (tmp_path / 'config.json').read_bytes()
   code, _, err = run_cli(
     'train',
@@ -145,17 +167,15 @@ def test_a_run_that_saved_nothing_may_be_corrected(run_cli, tmp_path):
   argv = ['train', f'--config={SMOKE}', f'--workdir={tmp_path}']
   code, _, err = run_cli(*argv, '--config.init_from=nowhere')
   assert code == 2 and 'has no whole checkpoint' in err
-  loaded, _ = config.load(SMOKE)
-  config.claim_workdir(tmp_path, loaded)
-  assert config.read_saved(tmp_path).init_from == ''
+  workdir.claim(tmp_path, complete())
+  assert workdir.read_config(tmp_path).init_from == ''
 
 
 def test_keys_that_do_not_change_learning_may_differ():
-  saved, _ = config.load(SMOKE)
-  new, _ = config.load(SMOKE)
-  config.override(new, ['--config.mesh.fsdp=2', '--config.eval.dims=20'])
+  saved = complete()
+  new = complete('--config.mesh.fsdp=2', '--config.eval.dims=20')
   assert config.differences(saved, new) == []
-  config.override(new, ['--config.seed=1'])
+  new = complete('--config.seed=1')
   assert config.differences(saved, new) == ['seed: saved 0, now 1']
 
 
@@ -202,8 +222,7 @@ def test_a_group_of_a_config_is_closed(run_cli, tmp_path):
 
 
 def test_eval_without_a_checkpoint(run_cli, tmp_path):
-  loaded, _ = config.load(SMOKE)
-  config.claim_workdir(tmp_path, loaded)
+  workdir.claim(tmp_path, complete())
   code, _, err = run_cli('eval', f'--workdir={tmp_path}')
   assert code == 2 and 'has no checkpoint yet' in err
   (tmp_path / 'config.json').write_text('{"se')
@@ -222,24 +241,23 @@ def test_eval_without_a_checkpoint(run_cli, tmp_path):
     ('8boost', 'weights', '8boost'),
     ('1,2,1', 'weights', (1, 2, 1)),
     ('true', 'encoder.remat', True),
-    ('4,8', 'encoder.image_size', (4, 8)),
+    ('4,8', 'inputs.image.size', (4, 8)),
     ('123', 'data.dir', '123'),
     ("{'b1': 0.8}", 'optim.options.b1', 0.8),
   ],
 )
 def test_overrides_keep_types(text, key, expected):
-  loaded, _ = config.load(SMOKE)
   group = key.removesuffix('.b1')
-  config.override(loaded, [f'--config.{group}={text}'])
-  value = config.flatten(loaded)[key]
+  value = config.flatten(complete(f'--config.{group}={text}'))[key]
   assert value == expected and type(value) is type(expected)
 
 
 def test_saved_configs_come_back_equal(tmp_path):
   loaded, name = config.load('configs/vit_mrl.py:imagenet,B/16')
   assert name == 'vit_mrl-imagenet-B16'
-  config.claim_workdir(tmp_path, loaded)
-  back = config.read_saved(tmp_path)
+  loaded = schema.complete(loaded)
+  workdir.claim(tmp_path, loaded)
+  back = workdir.read_config(tmp_path)
   assert config.flatten(back) == config.flatten(loaded)
   assert isinstance(back, ConfigDict)
 
@@ -250,6 +268,60 @@ def test_training_and_evaluation_never_import_tensorflow():
     'from mrl_jax import build, loop\n'
     'assert not {"tensorflow", "torch"} & set(sys.modules)\n'
   )
-  subprocess.run(
-    [sys.executable, '-c', code], check=True, env={**os.environ}, timeout=120
+  subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ})
+
+
+def test_every_key_that_is_shown_can_be_set():
+  """What --print_config prints is accepted back, key by key."""
+  whole = complete()
+  for key, value in config.flatten(whole).items():
+    if not key.endswith('name') and not isinstance(value, dict):
+      text = ','.join(map(str, value)) if isinstance(value, tuple) else value
+      assert complete(f'--config.{key}={text}') == whole, key
+
+
+@pytest.mark.parametrize(
+  ('words', 'key', 'expected'),
+  [
+    (['--config.encoder.width=48'], 'encoder.width', 48),
+    (['--config.optim.options.b2=0.95'], 'optim.options.b2', 0.95),
+    (['--config.optim.name=sgd'], 'optim.options', {'momentum', 'nesterov'}),
+    (['--config.task.head.name=ff'], 'task.head', {'name', 'dim'}),
+    (
+      ['--config.task.head.dim=8', '--config.task.head.name=ff'],
+      'task.head.dim',
+      8,
+    ),
+    (
+      ['--config.data.source.name=folder'],
+      'data.source.validation_fraction',
+      0.1,
+    ),
+  ],
+)
+def test_defaults_of_every_group_are_those_of_what_it_builds(
+  words, key, expected
+):
+  """Keys that no file names can be set; another name brings its own keys."""
+  value = complete(*words)
+  for part in key.split('.'):
+    value = value[part]
+  assert (set(value) if isinstance(expected, set) else value) == expected
+
+
+def test_another_name_drops_the_keys_of_the_old_one():
+  words = ['--config.task.head.name=mrl_e', '--config.task.head.per_prefix=1']
+  with pytest.raises(errors.UsageError, match='per_prefix=1 must be a bool'):
+    complete(*words)
+  words[1] = '--config.task.head.per_prefix=true'
+  assert complete(*words).task.head == ConfigDict(
+    {'name': 'mrl_e', 'per_prefix': True}
   )
+  words.append('--config.task.head.name=ff')
+  with pytest.raises(errors.UsageError, match='per_prefix is unknown'):
+    complete(*words)
+
+
+def test_the_same_name_keeps_its_keys():
+  words = ['--config.encoder.name=vit', '--config.encoder.width=32']
+  assert complete(*words) == complete()

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from mrl_jax import heads, optim, sharding, state
+from mrl_jax import contracts, inputs, optim, sharding, state
 from mrl_jax.encoders import vit
+from mrl_jax.losses import softmax
 from mrl_jax.tasks import classify
+from mrl_jax.variables import Variables
 
 MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2)]
 DIMS = (8, 16, 64)
@@ -26,16 +27,17 @@ def one_device():
 
 
 def make_task(**options):
+  image = inputs.image.Image(8, channels=1)
+  spec = contracts.Spec(
+    {'image': image},
+    classes=tuple('abcdefghijklmnop'),
+    encoder=functools.partial(vit.ViT, 'tiny', 2, depth=2, heads=4, **options),
+  )
   return classify.Classify(
-    lambda rngs: vit.ViT(
-      'tiny', 8, 2, depth=2, heads=4, channels=1, rngs=rngs, **options
-    ),
-    lambda rngs: heads.MRL(DIMS, 16, rngs=rngs),
-    weights=(1.0, 1.0, 1.0),
-    classes=16,
-    mean=(0.5,),
-    std=(0.5,),
-    label_smoothing=0.1,
+    spec,
+    DIMS,
+    (1.0, 1.0, 1.0),
+    loss=functools.partial(softmax.Softmax, label_smoothing=0.1),
     mixup=0.2,
   )
 
@@ -98,11 +100,12 @@ def results(mesh, batch):
   """(loss, gradients, embeddings, state after a step), all on the host."""
   task, created, step, put = prepared(mesh, batch)
   key = jax.random.key(3)
+  params, stats = created.variables
   loss, gradients = jax.jit(
-    jax.value_and_grad(lambda p: task.loss(p, created.stats, put, key)[0])
-  )(created.params)
-  embedding = jax.jit(task.embed)(created.params, created.stats, put)
-  first = jax.device_get(created.params)
+    jax.value_and_grad(lambda p: task.loss(Variables(p, stats), put, key)[0])
+  )(params)
+  embedding = jax.jit(task.embed)(created.variables, put)
+  first = jax.device_get(params)
   after, values = step(created, put)
   return jax.device_get(
     dict(
@@ -116,6 +119,7 @@ def results(mesh, batch):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', MESHES)
 def test_eight_devices_equal_one(shape, batch):
   ours = results(sharding.make_mesh(*shape), batch)
@@ -126,6 +130,7 @@ def test_eight_devices_equal_one(shape, batch):
   chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', MESHES)
 def test_state_is_created_in_parts(shape, batch):
   mesh = sharding.make_mesh(*shape)
@@ -149,6 +154,7 @@ def collectives(mesh, batch):
   return {n: len(re.findall(rf'= \S+ {n}(-start)?\(', text)) for n in names}
 
 
+@pytest.mark.slow
 def test_collectives_are_where_they_should_be_and_nowhere_else(batch):
   alone = collectives(one_device(), batch)
   assert sum(alone.values()) == 0
@@ -161,6 +167,7 @@ def test_collectives_are_where_they_should_be_and_nowhere_else(batch):
   assert tensor['all-reduce'] > 0  # after each attention and MLP
 
 
+@pytest.mark.slow
 def test_accumulation_equals_the_whole_batch(batch):
   task = make_task()
   task.mixup = 0.0  # drawn per part
@@ -174,15 +181,16 @@ def test_accumulation_equals_the_whole_batch(batch):
   chex.assert_trees_all_close(*after, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_moving_average_by_hand(batch):
   _, created, step, put = prepared(one_device(), batch)
-  start = jax.device_get(created.params)
+  start = jax.device_get(created.variables)
   after, _ = step(created, put)
   expected = jax.tree.map(
-    lambda old, new: 0.1 * old + 0.9 * np.asarray(new), start, after.params
+    lambda old, new: 0.1 * old + 0.9 * np.asarray(new), start, after.variables
   )  # decay min(0.9, 1 / 10) at step 0
   chex.assert_trees_all_close(after.average, expected, rtol=1e-5, atol=1e-6)
-  assert after.best_params is after.average
+  assert after.best is after.average
 
 
 def test_rules():
@@ -247,9 +255,6 @@ def test_launchers_are_recognised():
 def test_embeddings_stay_split(batch):
   mesh = sharding.make_mesh(2, 2, 2)
   task, created, _, put = prepared(mesh, batch)
-  z = jax.jit(task.embed)(created.params, created.stats, put)
+  z = jax.jit(task.embed)(created.variables, put)
   assert z.sharding.shard_shape(z.shape)[0] == 4
   assert jnp.isfinite(z).all()
-  assert isinstance(
-    task.module('head', created.params, created.stats), nnx.Module
-  )

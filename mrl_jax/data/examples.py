@@ -9,8 +9,12 @@ from mrl_jax.contracts import Input, Record
 from mrl_jax.errors import UsageError
 
 
-class Numbered(Sequence):
-  """Records together with their index: a failure can be told by it."""
+class Named(Sequence):
+  """Records, each with words that say which one it is.
+
+  Args:
+    name: of the source and split.
+  """
 
   def __init__(self, records: Sequence[Record], name: str):
     self.records, self.name = records, name
@@ -18,15 +22,14 @@ class Numbered(Sequence):
   def __len__(self) -> int:
     return len(self.records)
 
-  def __getitem__(self, index: int) -> tuple[int, Record]:
+  def __getitem__(self, index: int) -> tuple[str, Record]:
+    which = f'record {index} of {self.name}'
     try:
-      return index, self.records[index]
+      return which, self.records[index]
     except UsageError:
       raise
     except Exception as error:  # any decoder's own kind
-      raise UsageError(
-        f'record {index} of {self.name} cannot be read: {error}'
-      ) from error
+      raise UsageError(f'{which} cannot be read: {_short(error)}') from error
 
 
 class Examples:
@@ -35,21 +38,18 @@ class Examples:
   Args:
     inputs: by field.
     labelled: whether the records have a 'label', a whole number.
-    name: of the source, for error messages.
   """
 
-  def __init__(self, inputs: Mapping[str, Input], labelled: bool, name: str):
-    self.inputs, self.labelled, self.name = inputs, labelled, name
+  def __init__(self, inputs: Mapping[str, Input], labelled: bool):
+    self.inputs, self.labelled = inputs, labelled
 
-  def train(
-    self, numbered: tuple[int, Record], rng: np.random.Generator
-  ) -> dict:
+  def train(self, named: tuple[str, Record], rng: np.random.Generator) -> dict:
     """The example of a record, augmented by `rng`."""
-    return self._of(numbered, lambda field, value: field.train(value, rng))
+    return self._of(named, lambda field, value: field.train(value, rng))
 
-  def evaluate(self, numbered: tuple[int, Record]) -> dict:
+  def evaluate(self, named: tuple[str, Record]) -> dict:
     """The example of a record; always the same."""
-    return self._of(numbered, lambda field, value: field.evaluate(value))
+    return self._of(named, lambda field, value: field.evaluate(value))
 
   def blank(self) -> dict:
     """An example of zeros that counts for nothing."""
@@ -59,8 +59,8 @@ class Examples:
     }
     return self._complete(arrays, label=0, mask=0)
 
-  def _of(self, numbered, convert) -> dict:
-    index, record = numbered
+  def _of(self, named, convert) -> dict:
+    which, record = named
     arrays = {}
     for field, an_input in self.inputs.items():
       try:
@@ -69,9 +69,8 @@ class Examples:
       except UsageError:
         raise
       except Exception as error:  # any input's own kind
-        what = f'{type(error).__name__}: ' if not str(error) else ''
         raise UsageError(
-          f'record {index} of {self.name}, field {field!r}: {what}{error}'
+          f'{which}, field {field!r}: {_short(error)}'
         ) from error
     return self._complete(arrays, record.get('label', 0), mask=1)
 
@@ -79,6 +78,13 @@ class Examples:
     if self.labelled:
       arrays['label'] = np.int32(label)
     return arrays | {'mask': np.float32(mask)}
+
+
+def _short(error: Exception) -> str:
+  """The first line of an error, with its kind where that says more."""
+  text = (str(error).splitlines() or [''])[0]
+  plain = isinstance(error, ValueError | OSError) and text
+  return text if plain else f'{type(error).__name__} {text}'
 
 
 def _check_shapes(arrays, expected) -> None:

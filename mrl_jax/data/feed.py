@@ -65,9 +65,7 @@ class Feed:
   ):
     self.splits = {'train': source.train, 'validation': source.validation}
     self.inputs, self.mesh, self.loading = inputs, mesh, loading
-    self.examples = examples.Examples(
-      inputs, bool(source.facts.classes), loading.name
-    )
+    self.examples = examples.Examples(inputs, bool(source.facts.classes))
     self.poll: Callable[[], None] = lambda: None
 
   def size(self, split: str) -> int:
@@ -79,7 +77,7 @@ class Feed:
     size = self.loading.batch_size
     rows = sharding.local_rows(size, self.mesh)
     batches = pipeline.train_batches(
-      self._numbered('train'),
+      self._named('train'),
       self.examples.train,
       seed=self.loading.seed,
       batch_size=size,
@@ -107,7 +105,7 @@ class Feed:
     """
     size = self.loading.eval_batch_size
     rows = sharding.local_rows(size, self.mesh)
-    records = self._numbered(split)
+    records = self._named(split)
 
     def prepare(index: int | None) -> dict:
       if index is None:
@@ -139,8 +137,8 @@ class Feed:
     show = self.inputs[field].show
     return np.stack([show(records[int(i)][field]) for i in rows])
 
-  def _numbered(self, split: str | Sequence[Record]) -> examples.Numbered:
+  def _named(self, split: str | Sequence[Record]) -> examples.Named:
     if not isinstance(split, str):
-      return examples.Numbered(split, f'{self.loading.name} (given)')
+      return examples.Named(split, 'the given records')
     name = f'{self.loading.name} ({split})'
-    return examples.Numbered(self.splits[split], name)
+    return examples.Named(self.splits[split], name)

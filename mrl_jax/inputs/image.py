@@ -80,10 +80,18 @@ class Image:
           + (' above 0' if name == 'std' else '')
         )
 
+  def _check_value(self, value) -> None:
+    if value.ndim != 3 or value.shape[-1] != self.shape.shape[-1]:
+      raise ValueError(
+        f'its image is {list(value.shape)} where the source promises '
+        f'{self.shape.shape[-1]} channels; convert the file, or remove it'
+      )
+
   def train(
     self, value: UInt8[np.ndarray, 'y x c'], rng: np.random.Generator
   ) -> UInt8[np.ndarray, 'h w c']:
     """Cropped, then perhaps mirrored, then augmented."""
+    self._check_value(value)
     if self.crop == 'pad':
       value = crops.pad_crop(value, self.size, self.pad, rng)
     elif self.crop == 'random_resized':
@@ -101,6 +109,7 @@ class Image:
     self, value: UInt8[np.ndarray, 'y x c']
   ) -> UInt8[np.ndarray, 'h w c']:
     """The centre of the image."""
+    self._check_value(value)
     return crops.centre_crop(value, self.size, self.eval_crop)
 
   def show(

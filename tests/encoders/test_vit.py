@@ -13,7 +13,8 @@ from mrl_jax.encoders import vit
 
 
 def make(**options):
-  options = dict(size='tiny', image_size=8, patch_size=2, depth=2) | options
+  sizes = dict(size='tiny', image_size=8, patch_size=2, depth=2, channels=3)
+  options = sizes | options
   return vit.ViT(**options, rngs=nnx.Rngs(0))
 
 
@@ -151,7 +152,13 @@ def test_bfloat16_compute_keeps_float32_parameters_and_output():
 def test_sizes_have_the_published_parameter_counts(size, millions):
   """Backbones without a head, arXiv:2010.11929 and DeiT."""
   encoder = nnx.eval_shape(
-    lambda: vit.ViT(size, position='learned', rngs=nnx.Rngs(0))
+    lambda: vit.ViT(
+      size,
+      position='learned',
+      image_size=224,
+      channels=3,
+      rngs=nnx.Rngs(0),
+    )
   )
   count = sum(x.size for x in jax.tree.leaves(nnx.state(encoder, nnx.Param)))
   assert count / 1e6 == pytest.approx(millions, abs=0.15)
