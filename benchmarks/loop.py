@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import measure  # noqa: E402
 
-from mrl_jax import build, loop  # noqa: E402
+from mrl_jax import build, loop, schema  # noqa: E402
 from mrl_jax import config as configs  # noqa: E402
 
 
@@ -36,7 +36,7 @@ def bare(run, steps: int, warm: int) -> float:
   """Steps per second of the step alone."""
   state = run.create()
   batches = list(itertools.islice(run.feed.training(0), 8))
-  update = run.step().lower(state, batches[0]).compile()
+  update = run.learner.step().lower(state, batches[0]).compile()
   for batch in batches[:warm]:
     state, _ = update(state, batch)
   jax.block_until_ready(state)
@@ -61,7 +61,7 @@ def whole(run, log_every: int) -> tuple[float, float]:
     [r['train/examples_per_second'] for r in rows]
   )
   waiting = statistics.mean(r['train/data_wait_share'] for r in rows)
-  return speed / run.feed.batch_size, waiting
+  return speed / run.feed.loading.batch_size, waiting
 
 
 def one_round(run, steps: int, log_every: int) -> dict | None:
@@ -86,7 +86,7 @@ def main() -> None:
   parser.add_argument('--json', help='write the rounds here')
   options, words = parser.parse_known_args()
   config, name = configs.load(options.config)
-  configs.override(config, words)
+  config = schema.resolve(config, words)
   log_every = max(options.steps // 5, 1)
   config.train.update(
     steps=options.steps + log_every,

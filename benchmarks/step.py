@@ -25,9 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import measure  # noqa: E402
 
-from mrl_jax import build, costs, plan  # noqa: E402
+from mrl_jax import build, costs, plan, schema  # noqa: E402
 from mrl_jax import config as configs  # noqa: E402
-from mrl_jax.data import feed  # noqa: E402
 
 HEADS = ('ff', 'mrl', 'mrl_e')
 
@@ -35,13 +34,11 @@ HEADS = ('ff', 'mrl', 'mrl_e')
 def prepared(config: ConfigDict, head: str):
   """(run one step, its costs)."""
   config = plan.fixed_feature(config) if head == 'ff' else ConfigDict(config)
-  config.head = ConfigDict({'name': head})
+  config.task.head = ConfigDict({'name': head})
+  config = schema.complete(config)
   facts = build.source_facts(config)
-  learner = build.learner(config, build.check(config), facts, 1_000_000)
-  encoder, size = learner.encoder, config.train.batch_size
-  shapes = feed.abstract_batch(
-    size, encoder.image_size, encoder.channels, learner.mesh
-  )
+  learner = build.learner(config, build.model(config, facts), 1_000_000)
+  shapes = learner.batch
   traced = learner.step().trace(learner.placed, shapes)
   program = traced.lower().compile()
   found = {
@@ -70,7 +67,7 @@ class Steps:
     image = shapes['image']
     batch = {
       'image': rng.integers(0, 256, image.shape, np.uint8),
-      'label': rng.integers(0, facts.classes, image.shape[0], np.int32),
+      'label': rng.integers(0, len(facts.classes), image.shape[0], np.int32),
       'mask': np.ones(image.shape[0], np.float32),
     }
     places = {name: shape.sharding for name, shape in shapes.items()}
@@ -91,7 +88,7 @@ def main() -> None:
   if options.devices:
     jax.config.update('jax_num_cpu_devices', options.devices)
   config, name = configs.load(options.config)
-  configs.override(config, words)
+  config = schema.resolve(config, words)
   made = {head: prepared(config, head) for head in HEADS}
   found = {head: costs for head, (_, costs) in made.items()}
   if options.rounds:

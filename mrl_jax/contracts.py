@@ -8,12 +8,12 @@ below and one row in the table of its folder; docs/adding.md shows how.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from flax import nnx
 
-from mrl_jax.shapes import Array, Float, Key, PyTree
+from mrl_jax.shapes import Array, Float, Int, Key, PyTree, UInt8
 from mrl_jax.variables import Part, Variables
 
 Record = Mapping[str, Any]
@@ -48,9 +48,14 @@ class Source(Protocol):
     facts: what can be said of them beforehand.
   """
 
-  train: Sequence[Record]
-  validation: Sequence[Record]
-  facts: Facts
+  @property
+  def train(self) -> Sequence[Record]: ...
+
+  @property
+  def validation(self) -> Sequence[Record]: ...
+
+  @property
+  def facts(self) -> Facts: ...
 
 
 class Input(Protocol):
@@ -65,9 +70,7 @@ class Input(Protocol):
     facts: what an encoder must know of these arrays, such as
       {'image_size': (28, 28), 'channels': 1}. They become its arguments.
 
-  An input whose examples can be drawn also has `show(value)` -> uint8
-  [h w c] and `draw_map(scores, grid)`; one that can be mixed has
-  `mix(arrays, labels, alpha, key)`.
+  An input may keep `Drawable` and `Mixable` too.
   """
 
   shape: PyTree
@@ -86,6 +89,36 @@ class Input(Protocol):
     ...
 
 
+@runtime_checkable
+class Drawable(Protocol):
+  """An input whose examples a person can look at."""
+
+  def show(self, value: Any) -> UInt8[np.ndarray, 'h w c']:
+    """A picture of the example."""
+    ...
+
+  def draw_map(
+    self, scores: Float[Array, 'g b n'], grid: tuple[int, int]
+  ) -> Float[Array, 'g b h w']:
+    """Scores of the cells of a grid over the example, as maps in [0, 1]."""
+    ...
+
+
+@runtime_checkable
+class Mixable(Protocol):
+  """An input whose examples have a meaningful mean."""
+
+  def mix(
+    self,
+    arrays: PyTree,
+    labels: Int[Array, 'b'],
+    alpha: float,
+    key: Key[Array, ''],
+  ) -> tuple[PyTree, Int[Array, 'b 2'], Float[Array, 'b 2']]:
+    """Each example mixed with another: arrays, both labels, their shares."""
+    ...
+
+
 class Encoder(Protocol):
   """An nnx.Module that turns what its input gives into embeddings.
 
@@ -95,8 +128,7 @@ class Encoder(Protocol):
   Attributes:
     width: d of its embeddings.
 
-  One that can say where it looks also has `tokens(arrays)`,
-  `from_tokens(tokens)` and `grid`.
+  An encoder may keep `Looking` too.
   """
 
   width: int
@@ -105,6 +137,25 @@ class Encoder(Protocol):
     self, arrays: PyTree, *, train: bool = False, key: Any = None
   ) -> Float[Array, 'b d']:
     """Embeddings, float32, not normalised. `key` is for dropout."""
+    ...
+
+
+@runtime_checkable
+class Looking(Protocol):
+  """An encoder that can say where it looks.
+
+  Attributes:
+    grid: rows and columns of the places it tells apart.
+  """
+
+  grid: tuple[int, int]
+
+  def tokens(self, arrays: PyTree) -> Float[Array, 'b n d']:
+    """What it knows of each place; the last prod(grid) of n are the places."""
+    ...
+
+  def from_tokens(self, tokens: Float[Array, 'b n d']) -> Float[Array, 'b d']:
+    """The embedding that these tokens lead to."""
     ...
 
 

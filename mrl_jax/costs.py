@@ -183,7 +183,7 @@ def memory_of(placed, batch: dict, compiled, needed: int | None) -> dict:
   and outputs that do not replace an argument.
   """
   memory = {
-    'parameters': chip_bytes(placed.params),
+    'parameters': chip_bytes(placed.variables),
     'optimizer': chip_bytes(placed.opt_state),
     'average': chip_bytes(placed.average),
     'batch': chip_bytes(batch),

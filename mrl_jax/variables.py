@@ -1,7 +1,7 @@
 """What training changes of a model, and modules as functions of it."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -47,7 +47,7 @@ class Part:
 
   def __init__(self, make: Callable[[nnx.Rngs], nnx.Module]):
     self.make = make
-    self.shapes = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    self.shapes: Any = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     self.graph = nnx.graphdef(self.shapes)
 
   def init(self, key: Key[Array, '']) -> Variables:
@@ -55,9 +55,9 @@ class Part:
     _, params, stats = nnx.split(self.make(nnx.Rngs(key)), nnx.Param, ...)
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
-  def module(self, variables: Variables) -> nnx.Module:
+  def module(self, variables: Variables) -> Any:
     """The module with these variables in it."""
-    return nnx.merge(self.graph, *variables)
+    return nnx.merge(self.graph, variables.params, variables.stats)
 
 
 def init_parts(parts: Mapping[str, Part], key: Key[Array, '']) -> Variables:

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import sharding
-from mrl_jax.contracts import Batch, Input, Record, Source
+from mrl_jax.contracts import Batch, Drawable, Input, Record, Source
 from mrl_jax.data import examples, pipeline
 from mrl_jax.shapes import PyTree, UInt8
 
@@ -126,16 +127,16 @@ class Feed:
   @property
   def shown(self) -> str:
     """The field that can be drawn, '' if none can."""
-    fields = (f for f, i in self.inputs.items() if hasattr(i, 'show'))
-    return next(fields, '')
+    drawable = (f for f, i in self.inputs.items() if isinstance(i, Drawable))
+    return next(drawable, '')
 
   def images(
     self, split: str, rows: Sequence[int]
   ) -> UInt8[np.ndarray, 'n h w c']:
     """Drawings of some examples of a split, as the encoder sees them."""
     records, field = self.splits[split], self.shown
-    show = self.inputs[field].show
-    return np.stack([show(records[int(i)][field]) for i in rows])
+    an_input = cast(Drawable, self.inputs[field])
+    return np.stack([an_input.show(records[int(i)][field]) for i in rows])
 
   def _named(self, split: str | Sequence[Record]) -> examples.Named:
     if not isinstance(split, str):

@@ -31,7 +31,7 @@ def pad_crop(image, size, pad: int, rng: np.random.Generator) -> np.ndarray:
 def random_resized_crop(
   image,
   size,
-  scale: tuple[float, float],
+  scale: Sequence[float],
   rng: np.random.Generator,
   ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> np.ndarray:
@@ -41,7 +41,7 @@ def random_resized_crop(
   """
   height, width = image.shape[:2]
   for _ in range(10):
-    area = rng.uniform(*scale) * height * width
+    area = rng.uniform(scale[0], scale[1]) * height * width
     aspect = np.exp(rng.uniform(*np.log(ratio)))
     w, h = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
     if 0 < w <= width and 0 < h <= height:

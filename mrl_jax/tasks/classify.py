@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from mrl_jax import heads, nested
-from mrl_jax.contracts import Batch, Spec
+from mrl_jax.contracts import Batch, Drawable, Looking, Mixable, Spec
 from mrl_jax.losses import LOSSES, softmax
 from mrl_jax.shapes import Array, Float, Int, Key, PyTree
 from mrl_jax.variables import Part, Variables, init_parts, stats_of
@@ -51,10 +52,10 @@ class Classify:
     if not spec.classes:
       raise ValueError('the data has no classes to learn')
     self.field = spec.field(field)
-    self.input = spec.inputs[self.field]
+    self.input: Any = spec.inputs[self.field]
     if mixup < 0:
       raise ValueError(f'mixup={mixup} must be at least 0')
-    if mixup and not hasattr(self.input, 'mix'):
+    if mixup and not isinstance(self.input, Mixable):
       raise ValueError(
         f'mixup={mixup}: the field {self.field} cannot be mixed; set it to 0'
       )
@@ -76,7 +77,7 @@ class Classify:
     """Fresh variables of the encoder and the head."""
     return init_parts(self.parts, key)
 
-  def _module(self, name: str, of: Variables) -> nnx.Module:
+  def _module(self, name: str, of: Variables) -> Any:
     return self.parts[name].module(of.part(name))
 
   def loss(
@@ -110,9 +111,12 @@ class Classify:
 
   def functions(self) -> Mapping[str, Callable]:
     """embed, logits and, if the encoder can say where it looks, saliency."""
-    functions = {'embed': self.embed, 'logits': self.logits}
-    looks = hasattr(self.parts['encoder'].shapes, 'tokens')
-    if looks and hasattr(self.input, 'draw_map'):
+    functions: dict[str, Callable] = {
+      'embed': self.embed,
+      'logits': self.logits,
+    }
+    looks = isinstance(self.parts['encoder'].shapes, Looking)
+    if looks and isinstance(self.input, Drawable):
       functions['saliency'] = self.saliency
     return functions
 
