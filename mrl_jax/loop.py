@@ -30,66 +30,115 @@ def train(run) -> int:
   Raises:
     NonFinite: if the loss or its gradient is not finite; nothing of it saved.
   """
-  first_process = jax.process_index() == 0
-  saver = run.checkpointer()
-  state, first = _restored(run, saver)
-  _describe(run, state)
-  writer = journal.Writer(run.workdir, first, active=first_process)
-  watch = progress.Progress(
-    first, run.cadence.steps, run.feed.loading.batch_size, shown=first_process
-  )
-  asked_to_stop = interrupt.catch(run.feed)
-  batches = run.feed.training(first)
-  batch = next(batches)
-  update = None
-  if first < run.cadence.steps:
-    update = _compile(run, state, batch)
-  step, values = first, None
-  late = None  # a step's metrics are read after the next step has started
-
+  training = Training(run)
   try:
     while True:
-      due = run.cadence.due(step)
-      if due.save and step > first:
-        late = _log(writer, watch, late)
-        watch.pause()
-        _save(run, saver, state, step, values)
+      due = run.cadence.due(training.step)
+      if due.save:
+        training.save()
       if due.evaluate:
-        watch.pause()
-        again = step in saver.scores.values
-        if due.finish or not again:
-          results = evaluation.of_state(
-            run, state, step, None if again else writer
-          )
-          if not again:
-            saver.scores.add(step, results)
+        training.evaluate(repeat=due.finish)
       if due.finish:
         return DONE
-      if asked_to_stop(step):
-        raise interrupt.Stop(signal.SIGTERM)
-      watch.resume()
-      state, values = update(state, batch)
-      step += 1
-      late = _log(writer, watch, late)
-      if run.cadence.due(step).log:
-        late = (step, values)
-      started = time.perf_counter()
-      batch = next(batches)
-      watch.waited += time.perf_counter() - started
-      saver.poll()
+      training.stop_if_asked()
+      training.update()
   except interrupt.Stop as stop:
-    if step > first and saver.latest != step:
-      _save(run, saver, state, step, values)
+    training.save()
     number = stop.args[0]
     progress.say(
-      f'stopped by {number.name} at step {step:,}, saved; run it again'
+      f'stopped by {number.name} at step {training.step:,}, saved; run it again'
     )
     return 128 + number
   finally:
-    watch.pause()
-    interrupt.release(run.feed)
-    saver.close()
-    writer.close()
+    training.close()
+
+
+class Training:
+  """A run under way: its state, its batches, and what is written of it.
+
+  Attributes:
+    step: updates made.
+    first: the step that it began or resumed from.
+  """
+
+  def __init__(self, run):
+    self.run, self.saver = run, run.checkpointer()
+    self.state, self.first = _restored(run, self.saver)
+    self.step = self.first
+    _describe(run, self.state)
+    shown = jax.process_index() == 0
+    self.writer = journal.Writer(run.workdir, self.first, active=shown)
+    self.watch = progress.Progress(
+      self.first, run.cadence.steps, run.feed.loading.batch_size, shown
+    )
+    self.asked_to_stop = interrupt.catch(run.feed)
+    self.batches = run.feed.training(self.first)
+    self.batch = next(self.batches)
+    self.compiled = None  # a finished run needs no step
+    if self.first < run.cadence.steps:
+      self.compiled = _compile(run, self.state, self.batch)
+    self.values = None  # metrics of the last update
+    self.late = None  # logged ones are read after the next step has started
+
+  def update(self) -> None:
+    """Makes one update, and fetches the next batch while it runs."""
+    self.watch.resume()
+    self.state, self.values = self.compiled(self.state, self.batch)
+    self.step += 1
+    self.log()
+    if self.run.cadence.due(self.step).log:
+      self.late = self.step, self.values
+    started = time.perf_counter()
+    self.batch = next(self.batches)
+    self.watch.waited += time.perf_counter() - started
+    self.saver.poll()
+
+  def log(self) -> None:
+    """Writes and shows a logged step; its arrays are ready or nearly so."""
+    if self.late is None:
+      return
+    (step, values), self.late = self.late, None
+    values = {name: float(v) for name, v in jax.device_get(values).items()}
+    speed = self.watch.report(step, values['loss'])
+    lines = {f'train/{name}': v for name, v in (values | speed).items()}
+    self.writer.write(step, lines)
+    _check_finite(step, values)
+
+  def save(self) -> None:
+    """Saves, unless nothing has changed or the last update was not finite."""
+    if self.step == self.first or self.saver.latest == self.step:
+      return
+    self.log()
+    self.watch.pause()
+    _check_finite(self.step, self.values)
+    position = {
+      'examples_seen': self.step * self.run.feed.loading.batch_size,
+      'examples': self.run.feed.size('train'),
+      'seed': self.run.learner.seed,
+    }
+    self.saver.save(self.step, self.state.to_tree(), position)
+
+  def evaluate(self, repeat: bool) -> None:
+    """Evaluates; a step that was evaluated before only with `repeat`."""
+    again = self.step in self.saver.scores.values
+    if again and not repeat:
+      return
+    self.watch.pause()
+    writer = None if again else self.writer
+    results = evaluation.of_state(self.run, self.state, self.step, writer)
+    if not again:
+      self.saver.scores.add(self.step, results)
+
+  def stop_if_asked(self) -> None:
+    """Raises Stop once a signal has come, to all processes at one step."""
+    if self.asked_to_stop(self.step):
+      raise interrupt.Stop(signal.SIGTERM)
+
+  def close(self) -> None:
+    self.watch.pause()
+    interrupt.release(self.run.feed)
+    self.saver.close()
+    self.writer.close()
 
 
 def _restored(run, saver) -> tuple[TrainState, int]:
@@ -115,17 +164,6 @@ def _compile(run, state, batch):
   return update
 
 
-def _log(writer, watch, late) -> None:
-  """Writes and shows a logged step; its arrays are ready or nearly so."""
-  if late is None:
-    return
-  step, values = late
-  values = {name: float(v) for name, v in jax.device_get(values).items()}
-  speed = watch.report(step, values['loss'])
-  writer.write(step, {f'train/{n}': v for n, v in (values | speed).items()})
-  _check_finite(step, values)
-
-
 def _check_finite(step: int, values) -> None:
   """Raises NonFinite if the loss or the gradient of a step is not finite."""
   for name in ('loss', 'gradient_norm'):
@@ -136,17 +174,6 @@ def _check_finite(step: int, values) -> None:
         'checkpoint is whole. Lower optim.learning_rate, or set '
         'optim.clip_norm'
       )
-
-
-def _save(run, saver, state: TrainState, step: int, values) -> None:
-  """Saves unless the update that led to the state was not finite."""
-  _check_finite(step, values)
-  position = {
-    'examples_seen': step * run.feed.loading.batch_size,
-    'examples': run.feed.size('train'),
-    'seed': run.learner.seed,
-  }
-  saver.save(step, state.to_tree(), position)
 
 
 def _check_position(position: dict, run) -> None:

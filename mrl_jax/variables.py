@@ -52,7 +52,8 @@ class Part:
 
   def init(self, key: Key[Array, '']) -> Variables:
     """Fresh variables."""
-    _, params, stats = nnx.split(self.make(nnx.Rngs(key)), nnx.Param, ...)
+    module = self.make(nnx.Rngs(key))
+    params, stats = nnx.state(module, nnx.Param, nnx.Not(nnx.Param))
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
   def module(self, variables: Variables) -> Any:

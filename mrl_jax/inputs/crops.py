@@ -1,5 +1,7 @@
 """Parts of an image, resized: uint8 [h w c] in and out, on the host."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
