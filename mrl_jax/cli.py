@@ -5,6 +5,45 @@ from collections.abc import Sequence
 
 from mrl_jax.config import nearest
 
+PROGRAMS = {
+  'train': 'python train.py',
+  'eval': 'python eval.py',
+  'plan': 'python -m mrl_jax.plan',
+}
+PURPOSES = {
+  'train': 'Train an encoder whose every prefix is an embedding.',
+  'eval': "Evaluate a run's checkpoint, or any embeddings, at every dimension.",
+  'plan': 'What a training step costs on a TPU slice: memory, FLOPs, messages, '
+  'compiled here.',
+}
+EXAMPLES = {
+  'train': """examples:
+  python train.py --config=configs/vit_mrl.py
+  python train.py --config=configs/vit_mrl.py:fashion_mnist --workdir=runs/a
+  python train.py --config=configs/vit_mrl.py --config.optim.learning_rate=3e-4
+  python train.py --config=configs/vit_mrl.py --config.task.head.name=mrl_e
+  python train.py --config=configs/vit_mrl.py:imagenet --config.mesh.fsdp=8
+A run resumes from its workdir; a workdir of another config is refused.""",
+  'eval': """examples:
+  python eval.py --workdir=runs/vit_mrl
+  python eval.py --workdir=runs/vit_mrl --step=1000
+  python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
+  python eval.py --workdir=runs/vit_mrl --config.eval.only=knn,retrieval
+  python eval.py --workdir=runs/vit_mrl --export=vectors
+  python eval.py --embeddings=x.npy --labels=y.npy --output=report
+  python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
+  python eval.py --compare runs/mrl runs/mrl_e runs/ff8
+A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
+  'plan': """examples:
+  P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
+  $P --topology=v5e:4x4
+  $P --topology=v6e:16x16 --config.train.batch_size=4096 --no-largest-batch
+  $P --topology=v5p:2x2x2 --config.mesh.fsdp=8 --config.mesh.data=1 --json
+Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
+""",
+}
+FILES = '.npy, .npz:KEY, .parquet:COLUMN'
+
 
 class OneLine(argparse.ArgumentParser):
   """A parser whose complaints are one line, as all of ours are."""
@@ -18,62 +57,14 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
 
   Exits with code 2 on a wrong option, 0 after --help.
   """
-  examples = {
-    'train': """examples:
-  python train.py --config=configs/vit_mrl.py
-  python train.py --config=configs/vit_mrl.py:fashion_mnist --workdir=runs/a
-  python train.py --config=configs/vit_mrl.py --config.optim.learning_rate=3e-4
-  python train.py --config=configs/vit_mrl.py:imagenet --config.mesh.fsdp=8
-A run resumes from its workdir; a workdir of another config is refused.""",
-    'eval': """examples:
-  python eval.py --workdir=runs/vit_mrl
-  python eval.py --workdir=runs/vit_mrl --step=1000
-  python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
-  python eval.py --workdir=runs/vit_mrl --config.eval.only=knn,retrieval
-  python eval.py --workdir=runs/vit_mrl --export=vectors
-  python eval.py --embeddings=x.npy --labels=y.npy --output=report
-  python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
-  python eval.py --compare runs/mrl runs/mrl_e runs/ff8
-A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
-    'plan': """examples:
-  P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
-  $P --topology=v5e:4x4
-  $P --topology=v6e:16x16 --config.train.batch_size=4096 --no-largest-batch
-  $P --topology=v5p:2x2x2 --config.mesh.fsdp=8 --config.mesh.data=1 --json
-Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
-""",
-  }[entry]
   parser = OneLine(
-    prog='python -m mrl_jax.plan' if entry == 'plan' else f'python {entry}.py',
-    description={
-      'train': 'Train an encoder whose every prefix is an embedding.',
-      'eval': "Evaluate a run's checkpoint, or any embeddings, at every "
-      'dimension.',
-      'plan': 'What a training step costs on a TPU slice: memory, FLOPs, '
-      'messages, compiled here.',
-    }[entry],
-    epilog=examples + '\n--config.KEY=VALUE sets any key of the config.',
+    prog=PROGRAMS[entry],
+    description=PURPOSES[entry],
+    epilog=EXAMPLES[entry] + '\n--config.KEY=VALUE sets any key of the config.',
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  if entry in ('train', 'plan'):
-    parser.add_argument('--config', required=True, metavar='FILE.py[:VARIANT]')
-  if entry == 'plan':
-    add_plan_options(parser)
-  elif entry == 'train':
-    parser.add_argument('--workdir', help='default: runs/<config name>')
-    parser.add_argument(
-      '--print_config', action='store_true', help='show the config and stop'
-    )
-  else:
-    add_evaluation_options(parser)
-  if entry != 'plan':
-    parser.add_argument(
-      '--distributed',
-      default='',
-      metavar='auto|HOST:PORT,COUNT,INDEX',
-      help='join the other processes of a launch',
-    )
+  {'train': _train, 'eval': _evaluation, 'plan': _plan}[entry](parser)
   options, words = parser.parse_known_args(argv)
   for word in words:
     name = word.removeprefix('--').partition('=')[0]
@@ -81,60 +72,75 @@ Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
       hint = nearest(name, vars(options), '--')
       parser.error(f'--{name} is unknown; {hint}')
   if entry == 'eval':
-    check_evaluation(parser, options)
+    _check_evaluation(parser, options)
   return options, words
 
 
-def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
-  files = '.npy, .npz:KEY, .parquet:COLUMN'
-  parser.add_argument('--workdir', help="a training run's")
-  parser.add_argument('--step', type=int, help='default: the newest')
+def _config(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument('--config', required=True, metavar='FILE.py[:VARIANT]')
+
+
+def _distributed(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
+    '--distributed',
+    default='',
+    metavar='auto|HOST:PORT,COUNT,INDEX',
+    help='join the other processes of a launch',
+  )
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+  _config(parser)
+  parser.add_argument('--workdir', help='default: runs/<config name>')
+  parser.add_argument(
+    '--print_config', action='store_true', help='show the config and stop'
+  )
+  _distributed(parser)
+
+
+def _evaluation(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add('--workdir', help="a training run's")
+  add('--step', type=int, help='default: the newest')
+  add(
     '--export', metavar='DIR', help="write the run's embeddings there instead"
   )
-  parser.add_argument(
+  add(
     '--dtype',
     choices=('float32', 'float16'),
     default='float32',
     help='of exported embeddings',
   )
-  parser.add_argument(
-    '--embeddings', metavar='FILE', help=f'the vectors searched: {files}'
-  )
-  parser.add_argument(
-    '--labels', metavar='FILE', help=f'their classes: {files}, .txt, .csv'
-  )
-  parser.add_argument(
+  add('--embeddings', metavar='FILE', help=f'the vectors searched: {FILES}')
+  add('--labels', metavar='FILE', help=f'their classes: {FILES}, .txt, .csv')
+  add(
     '--queries',
     metavar='FILE',
     help='vectors that search; by default some rows are held out for it',
   )
-  parser.add_argument(
-    '--query_labels', metavar='FILE', help='the classes of --queries'
-  )
-  parser.add_argument(
-    '--dims', help='prefixes, like 8,16,32; default: the width, halved to 8'
-  )
-  parser.add_argument(
+  add('--query_labels', metavar='FILE', help='the classes of --queries')
+  add('--dims', help='prefixes, like 8,16,32; default: the width, halved to 8')
+  add(
     '--compare',
     nargs='+',
     metavar='RUN',
     help='workdirs of evaluated runs, side by side',
   )
-  parser.add_argument(
+  add(
     '--group_seeds',
     action='store_true',
     help='compare means of runs that differ in their seed only',
   )
-  parser.add_argument(
+  add(
     '--output',
     metavar='DIR',
     help='of --embeddings (default: runs/<file name>) and of --compare '
     '(default: runs/compare)',
   )
+  _distributed(parser)
 
 
-def check_evaluation(parser, options: argparse.Namespace) -> None:
+def _check_evaluation(parser, options: argparse.Namespace) -> None:
   """Exits with code 2 unless the options say one thing to do."""
   for name, value in vars(options).items():
     if value == '' and name != 'distributed':
@@ -160,7 +166,8 @@ def check_evaluation(parser, options: argparse.Namespace) -> None:
     parser.error('--output goes with --embeddings or --compare')
 
 
-def add_plan_options(parser: argparse.ArgumentParser) -> None:
+def _plan(parser: argparse.ArgumentParser) -> None:
+  _config(parser)
   parser.add_argument(
     '--topology', required=True, metavar='CHIP:SIZES', help='like v5e:4x4'
   )
