@@ -70,7 +70,7 @@ def digits() -> ConfigDict:
         label_smoothing=0.1,
         mixup=0.2,
         dims_per_step=0,
-        form='auto',  # of the loss: see losses/softmax.py
+        form='auto',  # of the loss: see losses/softmax/api.py
       ),
       data=dict(
         source=dict(name='digits'),

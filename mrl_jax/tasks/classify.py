@@ -33,7 +33,7 @@ class Classify:
     mesh: where batches and parameters lie, None for one device.
     mixup: alpha of the Beta distribution, 0 off.
     dims_per_step: prefixes drawn for each update, 0 all.
-    form: how the loss is computed, see losses/softmax.py.
+    form: how the loss is computed, see losses/softmax/api.py.
   """
 
   def __init__(
@@ -51,8 +51,6 @@ class Classify:
     dims_per_step: int = 0,
     form: str = 'auto',
   ):
-    if not 0 <= label_smoothing < 1:
-      raise ValueError(f'label_smoothing={label_smoothing} must be in [0, 1)')
     if mixup < 0:
       raise ValueError(f'mixup={mixup} must be at least 0')
     self.makers = {'encoder': make_encoder, 'head': make_head}
@@ -64,10 +62,11 @@ class Classify:
     self.dims = abstract['head'].dims
     self.weights = tuple(weights)
     self.classes, self.mean, self.std = classes, mean, std
-    self.label_smoothing = label_smoothing
     self.mixup, self.dims_per_step = mixup, dims_per_step
-    self.form, self.mesh = form, mesh
-    softmax.check(form, mesh)
+    self.mesh = mesh
+    self.nested_loss = softmax.Softmax(
+      label_smoothing=label_smoothing, form=form, mesh=mesh
+    )
     nested.random_subset(
       jax.random.key(0), jnp.asarray(self.weights), dims_per_step
     )
@@ -93,25 +92,21 @@ class Classify:
     encoder = self.module('encoder', params, stats)
     head = self.module('head', params, stats)
     images = transforms.normalise(batch['image'], self.mean, self.std)
-    targets = softmax.one_class(batch['label'])
+    labels = batch['label'][:, None]
+    shares = jnp.ones(labels.shape, jnp.float32)
     if self.mixup:
-      images, *mixed = transforms.mixup(
+      images, labels, shares = transforms.mixup(
         images, batch['label'], self.mixup, mixup_key
       )
-      targets = softmax.Targets(*mixed)
     weights = nested.random_subset(
       dims_key, jnp.asarray(self.weights), self.dims_per_step
     )
     mask = batch['mask']
-    found = softmax.separate(
+    found = self.nested_loss(
       encoder(images, train=True, key=encoder_key),
-      head.kernels(),
-      targets,
-      weights,
+      softmax.Targets(head.kernels(), labels, shares),
+      nested.Granularities(self.dims, weights),
       mask / jnp.maximum(jnp.sum(mask), 1),
-      smoothing=self.label_smoothing,
-      form=self.form,
-      mesh=self.mesh,
     )
     values = {'loss': found.total}
     losses, accuracies = found.means(mask)
