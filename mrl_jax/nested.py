@@ -31,8 +31,8 @@ class Loss(NamedTuple):
 
   Attributes:
     total: sum over prefixes and rows of weight * row weight * loss; what is
-      differentiated. Row weights are given beforehand, since some forms make
-      the gradients in the forward pass.
+      differentiated. Row weights are given beforehand, since the losses below
+      have no gradients.
     losses: of each prefix and row, in nats, without gradients.
     hits: whether what the row should find scores above all else.
   """
@@ -232,29 +232,41 @@ def prefix_products(
 
 
 def matryoshka(
-  loss_fn: Callable[..., Float[Array, 'b']],
+  loss_fn: Callable,
   dims: Sequence[int],
-  weights: Sequence[float] | None = None,
-) -> Callable[..., Float[Array, 'b']]:
+  weights: str | Sequence[float] | Float[Array, 'g'] | None = None,
+  *,
+  has_aux: bool = False,
+) -> Callable:
   """`loss_fn(embedding, *rest)` as the weighted sum over prefixes of it.
 
-  The returned function vmaps `loss_fn` over copies of the embedding that are
-  zero beyond each prefix (arXiv:2205.13147, eq. 1). It is right for losses to
-  which a zero coordinate is an absent one: linear heads, inner products,
-  normalised similarities. It is wrong for a LayerNorm after the cut.
-  `*rest` is shared by all prefixes.
+  `loss_fn` returns one loss per row. The returned function vmaps it over
+  copies of the embedding that are zero beyond each prefix (arXiv:2205.13147,
+  eq. 1) and returns the sum for each row. It is right for losses to which a
+  zero coordinate is an absent one: linear heads, inner products, normalised
+  similarities. It is wrong for a LayerNorm after the cut.
+
+  All prefixes share `*rest`. Arrays in `each=` have one entry per prefix;
+  `loss_fn` gets its entry after the rest. With `has_aux`, `loss_fn` returns
+  (losses, aux), and the returned function (sums, aux of every prefix).
 
   Raises:
     ValueError: unless dims increase and, once the loss is called, end at the
       width of the embedding.
   """
   dims = check_dims(dims, dims[-1] if len(dims) else 0)
-  weights = dim_weights('uniform' if weights is None else weights, dims)
+  if not isinstance(weights, jax.Array):
+    weights = dim_weights('uniform' if weights is None else weights, dims)
 
-  def nested_loss(embedding, *rest):
+  def nested_loss(embedding, *rest, each=()):
+    def one(prefix, entries):
+      result = loss_fn(prefix, *rest, *entries)
+      return result if has_aux else (result, None)
+
     cut = prefixes(embedding, check_dims(dims, embedding.shape[-1]))
-    losses = jax.vmap(lambda z: loss_fn(z, *rest))(cut)
-    return jnp.tensordot(jnp.asarray(weights, losses.dtype), losses, axes=1)
+    losses, aux = jax.vmap(one)(cut, each)
+    sums = jnp.tensordot(jnp.asarray(weights, losses.dtype), losses, axes=1)
+    return (sums, aux) if has_aux else sums
 
   return nested_loss
 

@@ -1,1 +1,0 @@
-"""Fast and small-memory forms of the losses: same results, measured costs."""

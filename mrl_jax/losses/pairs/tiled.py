@@ -1,0 +1,344 @@
+"""Sums over all pairs at every prefix, by tiles, for one device's queries.
+
+Similarities of normalised prefixes are block prefix sums with a factor per
+query and per key,
+
+  P_g = P_{g-1} + q[block_g] k[block_g]^T
+  cosines_g = left_g P_g right_g,   left_g = 1 / |q[:m_g]|,
+                                    right_g = 1 / |k[:m_g]|
+  logits_g = scale_g cosines_g + bias_g
+
+so all prefixes cost the products of the widest. kinds.py says which sums over
+them make a loss. `sums` makes a tile of logits and keeps running sums,
+`gradients` makes the same tile again.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mrl_jax import nested
+from mrl_jax.losses import tiles
+from mrl_jax.losses.pairs.reference import Setting
+from mrl_jax.shapes import Array, Bool, Float, Int
+
+# (queries, keys) of logits at a time, by platform: on a CPU a tile of each
+# prefix stays in the cache.
+TILES = {'cpu': (256, 256)}
+TILES_ELSEWHERE = (4096, 4096)
+
+# The logit of a pair that is left out: finite, so that 0 times it is 0.
+LOWEST = -1e30
+
+
+class Pairs(NamedTuple):
+  """The arrays of sums over pairs.
+
+  Attributes:
+    left, right: factors of the products, above 0, per prefix.
+    scale: of the cosines, per prefix.
+    bias: added to the logits of each prefix, None for 0.
+    ids, key_ids: a pair of equal ids is left out, unless the key is the
+      query's own; None for none.
+    own: the logits of the queries with their own keys, without gradients.
+    first: the key that belongs to the first query; the next to the second.
+  """
+
+  queries: Float[Array, 'b d']
+  keys: Float[Array, 'r d']
+  left: Float[Array, 'g b']
+  right: Float[Array, 'g r']
+  scale: Float[Array, 'g']
+  bias: Float[Array, 'g'] | None
+  ids: Int[Array, 'b'] | None
+  key_ids: Int[Array, 'r'] | None
+  own: Float[Array, 'g b']
+  first: Int[Array, '']
+
+
+class Sums(NamedTuple):
+  """Over each row's keys and each column's queries; and the best other key.
+
+  Attributes:
+    rows, columns: the kind's sums, None for columns that are not summed.
+    rival: the largest logit of a row but for its own key's.
+  """
+
+  rows: Float[Array, 'g b']
+  columns: Float[Array, 'g r'] | None
+  rival: Float[Array, 'g b']
+
+
+class Gradients(NamedTuple):
+  """Of a weighted sum of Sums, in the wide type."""
+
+  queries: Float[Array, 'b d']
+  keys: Float[Array, 'r d']
+  left: Float[Array, 'g b']
+  right: Float[Array, 'g r']
+  scale: Float[Array, 'g']
+  bias: Float[Array, 'g'] | None
+
+
+class Rows(NamedTuple):
+  """What belongs to some queries, query first.
+
+  `index` is the own key's, counted from 1: rows that fill up a chunk have 0.
+  """
+
+  queries: Float[Array, 'b d']
+  left: Float[Array, 'b g']
+  ids: Int[Array, 'b'] | None
+  own: Float[Array, 'b g']
+  index: Int[Array, 'b']
+
+
+class Tile(NamedTuple):
+  """The cosines of some queries and keys at all prefixes.
+
+  Attributes:
+    own: the pairs that belong together.
+    left_out: the pairs that are not summed, None for none.
+    queries, keys: the blocks that were multiplied.
+    left, right: the factors of each prefix.
+  """
+
+  cosines: list[Float[Array, 'b r']]
+  own: Bool[Array, 'b r']
+  left_out: Bool[Array, 'b r'] | None
+  queries: list[Float[Array, 'b m']]
+  keys: list[Float[Array, 'r m']]
+  left: Float[Array, 'g b']
+  right: Float[Array, 'g r']
+
+
+def sums(pairs: Pairs, setting: Setting, axis: tuple[str, ...] = ()) -> Sums:
+  """Sums of every row and, if the kind asks, of every column, tile by tile.
+
+  Running maxima make logits of any finite size safe. With `axis`, this
+  device has some of the queries and all keys: per key and prefix one number
+  is maximised over the axis and one summed.
+  """
+  kind, (g, r) = setting.kind, pairs.right.shape
+  wide = tiles.wide_type(pairs.queries, pairs.keys)
+  make_tile = _tile_maker(pairs, setting)
+
+  def chunk(columns, rows):
+    def add(carry, first, size):
+      running, columns = carry
+      tile = make_tile(rows, first, size)
+      logits = _logits(tile, pairs)
+      others = [jnp.max(jnp.where(tile.own, -jnp.inf, x), 1) for x in logits]
+      running = tuple(map(kind.grow, running, logits, rows.own.T, others))
+      if kind.columns:
+        columns = _grow_columns(columns, logits, first)
+      return running, columns
+
+    empty = (tiles.nothing((len(rows.queries),), wide),) * g
+    running, columns = tiles.fold(add, (empty, columns), r, setting.tile[1])
+    return columns, jax.tree.map(lambda *x: jnp.stack(x, axis=1), *running)
+
+  columns = tiles.nothing((g, r), wide) if kind.columns else None
+  columns, running = tiles.scan_rows(
+    chunk, columns, _rows_of(pairs), setting.tile[0]
+  )
+  running = tiles.Running(running.rival.T, running.total.T)
+  if kind.columns:
+    if axis:
+      top = jax.lax.pmax(columns.rival, axis)
+      total = columns.total * jnp.exp(columns.rival - top)
+      columns = tiles.Running(top, jax.lax.psum(total, axis))
+    columns = tiles.log_sum(columns, -jnp.inf)
+  return Sums(kind.value(running, pairs.own), columns, running.rival)
+
+
+def gradients(
+  pairs: Pairs,
+  found: Sums,
+  row_weights: Float[Array, 'g b'],
+  column_weights: Float[Array, 'g r'] | None,
+  setting: Setting,
+) -> Gradients:
+  """Gradients of sum(row_weights * rows) + sum(column_weights * columns).
+
+  The weights are at least 0. The logits are made again tile by tile.
+  """
+  kind, dims = setting.kind, setting.dims
+  wide = tiles.wide_type(pairs.queries, pairs.keys)
+  g, r = pairs.right.shape
+  make_tile = _tile_maker(pairs, setting)
+  # A weight of 0 makes a level inf, and exp(logit - level) 0.
+  levels = found.rows - jnp.log(row_weights)
+  if kind.columns:
+    column_levels = jnp.where(
+      column_weights > 0, found.columns - jnp.log(column_weights), jnp.inf
+    )
+
+  def chunk(carry, part):
+    rows, levels, weights = part
+
+    def add(carry, first, size):
+      tile = make_tile(rows, first, size)
+      slopes = []
+      for i, logits in enumerate(_logits(tile, pairs)):
+        slope = kind.slopes(logits, levels[:, i], weights[:, i])
+        if kind.columns:
+          level = jax.lax.dynamic_slice(column_levels, (i, first), (1, size))
+          slope = slope + jnp.exp(logits - level)
+        slopes.append(slope)
+      return _added(carry, _walk_down(tile, slopes, pairs), first, dims)
+
+    b = len(rows.queries)
+    carry = carry._replace(
+      queries=tuple(
+        jnp.zeros((b, s.stop - s.start), wide) for s in nested.blocks(dims)
+      ),
+      left=jnp.zeros((b, g), wide),
+    )
+    carry = tiles.fold(add, carry, r, setting.tile[1])
+    queries = jnp.concatenate(carry.queries, axis=1)
+    return carry._replace(queries=None, left=None), (queries, carry.left)
+
+  carry, (queries, left) = tiles.scan_rows(
+    chunk,
+    _no_gradients(pairs, wide),
+    (_rows_of(pairs), levels.T, row_weights.T),
+    setting.tile[0],
+  )
+  return carry._replace(queries=queries, keys=carry.keys.T, left=left.T)
+
+
+def _rows_of(pairs: Pairs) -> Rows:
+  index = pairs.first + jnp.arange(1, len(pairs.queries) + 1)
+  return Rows(pairs.queries, pairs.left.T, pairs.ids, pairs.own.T, index)
+
+
+def _tile_maker(pairs: Pairs, setting: Setting):
+  """A function of (rows, first key, count of keys) that makes their Tile."""
+  padded = tiles.is_padded(len(pairs.queries), setting.tile[0])
+  return functools.partial(_make_tile, pairs, setting.dims, padded)
+
+
+def _make_tile(
+  pairs: Pairs,
+  dims: tuple[int, ...],
+  padded: bool,
+  rows: Rows,
+  first,
+  size: int,
+) -> Tile:
+  blocks = nested.blocks(dims)
+  cut = functools.partial(
+    jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size
+  )
+  keys, right = cut(pairs.keys), cut(pairs.right, axis=1)
+  query_blocks = [rows.queries[:, s] for s in blocks]
+  key_blocks = [keys[:, s] for s in blocks]
+  own = rows.index[:, None] == first + jnp.arange(1, size + 1)
+  left_out = None
+  if rows.ids is not None:
+    left_out = (rows.ids[:, None] == cut(pairs.key_ids)) & ~own
+  if padded:
+    empty = jnp.broadcast_to(rows.index[:, None] == 0, own.shape)
+    left_out = empty if left_out is None else left_out | empty
+  products, cosines = 0, []
+  for g, (x, y) in enumerate(zip(query_blocks, key_blocks)):
+    # A scale of 100 would show the rounding of anything less.
+    products = products + tiles.product(x, y.T, precision='highest')
+    cosine = products * rows.left[:, g, None] * right[g]
+    # Without the barrier XLA makes a cosine anew for each of its uses.
+    products, cosine = jax.lax.optimization_barrier((products, cosine))
+    cosines.append(cosine)
+  left = rows.left.T
+  return Tile(cosines, own, left_out, query_blocks, key_blocks, left, right)
+
+
+def _logits(tile: Tile, pairs: Pairs) -> list[Array]:
+  """[b r] of every prefix."""
+  logits = []
+  for g, cosine in enumerate(tile.cosines):
+    logit = cosine * pairs.scale[g]
+    if pairs.bias is not None:
+      logit = logit + pairs.bias[g]
+    if tile.left_out is not None:
+      logit = jnp.where(tile.left_out, LOWEST, logit)
+    logits.append(logit)
+  return logits
+
+
+def _grow_columns(
+  columns: tiles.Running, logits: list[Array], first
+) -> tiles.Running:
+  """The columns' sums [g r] with one tile's logits."""
+  for g, logit in enumerate(logits):
+    where, size = (g, first), (1, logit.shape[1])
+    old = [jax.lax.dynamic_slice(x, where, size)[0] for x in columns]
+    highest = jnp.max(logit, axis=0)
+    new = tiles.grow_log_sum(
+      tiles.Running(*old), logit, -jnp.inf, highest, axis=0
+    )
+    columns = tiles.Running(
+      *[
+        jax.lax.dynamic_update_slice(x, y[None], where)
+        for x, y in zip(columns, new)
+      ]
+    )
+  return columns
+
+
+def _walk_down(tile: Tile, slopes: list[Array], pairs: Pairs) -> Gradients:
+  """A tile's gradients from those of its logits, as tuples over the prefixes.
+
+  A factor's gradient is sum(slope * cosine) scale / factor: products need not
+  be kept. Those of the keys are transposed, [m r]: a tile is then never
+  transposed, which on a CPU takes longer than its product with a short prefix.
+  """
+  scale, left, right = pairs.scale, tile.left, tile.right
+  running, parts = 0, []
+  for g in reversed(range(len(slopes))):
+    each = slopes[g] * tile.cosines[g]
+    rows, columns = jnp.sum(each, axis=1), jnp.sum(each, axis=0)
+    running = running + slopes[g] * (scale[g] * left[g])[:, None] * right[g]
+    part = Gradients(
+      queries=tiles.product(running, tile.keys[g]),
+      keys=tiles.product(tile.queries[g].T, running),
+      left=scale[g] * rows / left[g],
+      right=scale[g] * columns / right[g],
+      scale=jnp.sum(rows),
+      bias=None if pairs.bias is None else jnp.sum(slopes[g]),
+    )
+    parts.append(part)
+  return Gradients(*zip(*reversed(parts)))
+
+
+def _no_gradients(pairs: Pairs, dtype: jnp.dtype) -> Gradients:
+  """Zeros for what all tiles add to; the keys' are transposed, [d r]."""
+  g, r = pairs.right.shape
+  zeros = functools.partial(jnp.zeros, dtype=dtype)
+  return Gradients(
+    queries=None,
+    keys=zeros(pairs.keys.shape[::-1]),
+    left=None,
+    right=zeros((g, r)),
+    scale=zeros(g),
+    bias=None if pairs.bias is None else zeros(g),
+  )
+
+
+def _added(
+  carry: Gradients, more: Gradients, first, dims: tuple[int, ...]
+) -> Gradients:
+  """The gradients with those of one tile added at its place."""
+  keys, bias = carry.keys, carry.bias
+  for s, part in zip(nested.blocks(dims), more.keys):
+    keys = tiles.add_at(keys, part, (s.start, first))
+  return Gradients(
+    queries=tuple(x + y for x, y in zip(carry.queries, more.queries)),
+    keys=keys,
+    left=carry.left + jnp.stack(more.left, axis=1),
+    right=tiles.add_at(carry.right, jnp.stack(more.right), (0, first)),
+    scale=carry.scale + jnp.stack(more.scale),
+    bias=None if bias is None else bias + jnp.stack(more.bias),
+  )
