@@ -108,3 +108,18 @@ def curves(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
     name: sorted(curve, key=lambda row: (row.get('depth') or 0, row['dim']))
     for name, curve in found.items()
   }
+
+
+def front(points: list[tuple[float, float]]) -> list[int]:
+  """Indices of the (cost, value) points that no other beats, by cost.
+
+  A point is beaten by one of at most its cost that is as good.
+  """
+  best, chosen = -math.inf, []
+  for index in sorted(
+    range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)
+  ):
+    if points[index][1] > best:
+      best = points[index][1]
+      chosen.append(index)
+  return chosen

@@ -1,4 +1,4 @@
-"""Names and curves of result rows."""
+"""Names, curves and the front of result rows."""
 
 from mrl_jax import rows
 
@@ -15,3 +15,17 @@ def test_names_tell_depth_variant_and_dimension():
   assert row['value'] == 0.75 and row['n'] == 2
   assert rows.make('a', 'b', 8.0, 0, (0, 1), 1)['dim'] == 8
   assert rows.make('a', 'b', 8.126, 0, (0, 1), 1)['dim'] == 8.13
+
+
+def test_the_front_is_what_nothing_beats():
+  points = [
+    (4, 0.5),
+    (2, 0.5),
+    (8, 0.9),
+    (8, 0.7),
+    (16, 0.8),
+    (1, 0.2),
+    (8, 0.9),
+  ]
+  assert rows.front(points) == [5, 1, 2]
+  assert rows.front([]) == []
