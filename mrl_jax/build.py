@@ -16,7 +16,7 @@ from mrl_jax import config as configs
 from mrl_jax.config import UsageError, blame
 from mrl_jax.data import FACTS, SOURCES, feed, transforms
 from mrl_jax.data.source import Facts
-from mrl_jax.embed import evidence
+from mrl_jax.embed import encode, evidence
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.tasks import TASKS
@@ -388,7 +388,9 @@ def evaluated_dims(config: ConfigDict, dims) -> tuple[int, ...]:
 def evidence_maker(base: Learner, data, names, dims):
   """(params, stats) -> what evaluators look at; compiles each function once."""
   task = base.task
-  embed = evidence.Embedder(task.embed, data, base.mesh)
+  embed = encode.Embedder(
+    lambda variables, batch: task.embed(*variables, batch), data, base.mesh
+  )
   logits = jax.jit(task.logits, static_argnums=3)
   saliency = jax.jit(
     task.saliency,
@@ -398,15 +400,22 @@ def evidence_maker(base: Learner, data, names, dims):
   looks = hasattr(base.encoder, 'tokens')
 
   def make(params, stats) -> evidence.Evidence:
+    vectors = functools.partial(embed, (params, stats))
+    functions = {
+      'embed': vectors,
+      'logits': functools.partial(logits, params, stats),
+      'images': data.images,
+    }
+    if looks:
+      functions['saliency'] = functools.partial(saliency, params, stats)
     return evidence.Evidence(
       dims=dims,
       trained=base.trained_dims,
       mesh=base.mesh,
-      embed=functools.partial(embed, params, stats),
+      make_database=functools.partial(vectors, 'train'),
+      make_queries=functools.partial(vectors, 'validation'),
       names=names,
-      logits=functools.partial(logits, params, stats),
-      images=data.images,
-      saliency=functools.partial(saliency, params, stats) if looks else None,
+      functions=functions,
     )
 
   return make

@@ -8,8 +8,8 @@ import jax
 from ml_collections import ConfigDict
 
 from mrl_jax import config as configs
-from mrl_jax import environment, errors, progress, rows
-from mrl_jax.embed import export, remarks
+from mrl_jax import environment, errors, progress, remarks, rows
+from mrl_jax.embed import export
 from mrl_jax.report import compare as comparison
 from mrl_jax.report import page, results, tables
 
@@ -161,7 +161,9 @@ def exported(run, step: int | None, folder: str, dtype: str) -> int:
   }
   with_sizes = {name: run.feed.size(name) for name in ('train', 'validation')}
   try:
-    export.run(seen.embed, with_sizes, folder, meta, seen.names, dtype)
+    export.run(
+      seen.functions['embed'], with_sizes, folder, meta, seen.names, dtype
+    )
   except (ValueError, OSError) as error:
     raise errors.UsageError(f'--export={folder}: {error}') from error
   return 0

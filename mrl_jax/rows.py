@@ -6,11 +6,11 @@ curve it is a point of has the same name without the end.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NotRequired, Required, TypedDict
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mrl_jax import intervals
 from mrl_jax.granularity import Granularity
@@ -80,6 +80,32 @@ def mean(
   value = float(values.mean()) if len(values) else math.nan
   interval = intervals.mean(values)
   return make(evaluator, metric, dim, value, interval, len(values), **extra)
+
+
+def proportions(
+  evaluator: str,
+  metric: str,
+  dims: Sequence[int],
+  hits: Bool[np.ndarray, 'g q'],
+  **extra,
+) -> list[Row]:
+  """A row per dim: the share of queries that are hits."""
+  counts = np.sum(hits, axis=1)
+  return [
+    proportion(evaluator, metric, dim, int(count), hits.shape[1], **extra)
+    for dim, count in zip(dims, counts)
+  ]
+
+
+def means(
+  evaluator: str,
+  metric: str,
+  dims: Sequence[int],
+  values: Float[np.ndarray, 'g q'],
+  **extra,
+) -> list[Row]:
+  """A row per dim: the mean of a value in [0, 1] per query."""
+  return [mean(evaluator, metric, m, v, **extra) for m, v in zip(dims, values)]
 
 
 def granularity(row: Mapping) -> Granularity:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import special
 
-from mrl_jax import errors
 from mrl_jax.shapes import Bool, Float, Int
 
 PRICES = np.geomspace(1e-3, 10, 24)  # of the full width, in accuracy
@@ -39,7 +38,7 @@ def exits(
   return np.argmax(np.concatenate([leaves, last]), axis=0)
 
 
-def totals(
+def _totals(
   level: Int[np.ndarray, 'q'],
   here: Int[np.ndarray, 'q'],
   otherwise: Int[np.ndarray, 'q'],
@@ -54,7 +53,7 @@ def totals(
   return np.sum(otherwise) + np.cumsum(gains[::-1])[::-1][1 : size + 1]
 
 
-def paths(
+def _paths(
   levels: Int[np.ndarray, 'g-1 q'],
   chosen: Int[np.ndarray, 'g-1'],
   g: int,
@@ -73,11 +72,11 @@ def paper(
   At each g the smallest threshold with most right answers of: g's answer
   above it, else the next prefix's (arXiv:2205.13147, section 4.2.1).
   """
-  found = [
-    np.argmax(totals(levels[g], right[g], right[g + 1].astype(int), size))
+  best = [
+    np.argmax(_totals(levels[g], right[g], right[g + 1].astype(int), size))
     for g in range(len(levels))
   ]
-  return np.asarray(found, int)
+  return np.asarray(best, int)
 
 
 def conditional(
@@ -89,13 +88,13 @@ def conditional(
   """
   queries, chosen = np.arange(levels.shape[1]), np.zeros(len(levels), int)
   for g in range(len(levels)):
-    here, later = paths(levels, chosen, g, g + 1)
+    here, later = _paths(levels, chosen, g, g + 1)
     hits = right[here, queries], right[later, queries].astype(int)
-    chosen[g] = np.argmax(totals(levels[g], *hits, size))
+    chosen[g] = np.argmax(_totals(levels[g], *hits, size))
   return chosen
 
 
-def improve(
+def _improve(
   levels: Int[np.ndarray, 'g-1 q'],
   right: Bool[np.ndarray, 'g q'],
   dims: Sequence[int],
@@ -118,10 +117,10 @@ def improve(
     before = chosen.copy()
     for g in range(len(levels)):
       after = g + 1 + exits(levels[g + 1 :], chosen[g + 1 :])
-      here, later = paths(levels, chosen, g, after)
+      here, later = _paths(levels, chosen, g, after)
       hits = right[here, queries], right[later, queries].astype(int)
-      hits = totals(levels[g], *hits, size)
-      cost = totals(levels[g], widths[here], widths[later], size)
+      hits = _totals(levels[g], *hits, size)
+      cost = _totals(levels[g], widths[here], widths[later], size)
       chosen[g] = np.argmax(score(hits, cost))
   return chosen
 
@@ -141,16 +140,9 @@ def joint(
   of the paper's and conditional thresholds and of single prefixes, and
   improved under the target. E[m] is that of the tuning examples.
 
-  Raises:
-    ValueError: for a target below the smallest dim.
+  Args:
+    targets: none below the smallest dim.
   """
-  low = [target for target in targets if target < dims[0]]
-  if low:
-    raise errors.UsageError(
-      f'eval.cascade.targets={tuple(targets)}: {low[0]} is below '
-      f'{dims[0]}, the smallest trained dim; name targets from there to '
-      f'{dims[-1]}'
-    )
   if not targets:
     return {}
   count, widths = levels.shape[1], np.asarray(dims)
@@ -158,7 +150,7 @@ def joint(
   pool += [constant(len(levels), g, size) for g in range(len(dims))]
   point = pool[-1]
   for price in PRICES / dims[-1]:
-    point = improve(
+    point = _improve(
       levels, right, dims, point, size, lambda h, c, p=price: h - p * c
     )
     pool.append(point)
@@ -170,7 +162,7 @@ def joint(
     return np.where(cost <= target * count, hits, -np.inf)
 
   return {
-    target: improve(
+    target: _improve(
       levels,
       right,
       dims,
