@@ -22,6 +22,17 @@ def wilson(hits: float, n: float, z: float = Z) -> tuple:
   return low, 1.0 if hits == n else min(1.0, centre + half)
 
 
+def upper_bound(
+  hits: Int[np.ndarray, '*t'], n: int, confidence: float
+) -> Float[np.ndarray, '*t']:
+  """One-sided upper bound of a share (Clopper and Pearson, 1934)."""
+  from scipy import special
+
+  hits = np.asarray(hits)
+  inside = special.betaincinv(hits + 1, np.maximum(n - hits, 1), confidence)
+  return np.where(hits < n, inside, 1.0)
+
+
 def mean(values: Float[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
   """95% interval of the mean of independent values in [0, 1].
 

@@ -1,5 +1,7 @@
 """Names, curves and the front of result rows."""
 
+import numpy as np
+
 from mrl_jax import rows
 
 
@@ -29,3 +31,17 @@ def test_the_front_is_what_nothing_beats():
   ]
   assert rows.front(points) == [5, 1, 2]
   assert rows.front([]) == []
+
+
+def test_a_row_per_dim_is_each_row_alone():
+  hits = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], bool)
+  shares = rows.proportions('a', 'b', (4, 8), hits, variant='v')
+  assert shares == [
+    rows.proportion('a', 'b', 4, 3, 4, variant='v'),
+    rows.proportion('a', 'b', 8, 1, 4, variant='v'),
+  ]
+  means = rows.means('a', 'b', (4, 8), hits, k=2)
+  assert means == [
+    rows.mean('a', 'b', 4, hits[0], k=2),
+    rows.mean('a', 'b', 8, hits[1], k=2),
+  ]

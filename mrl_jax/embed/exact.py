@@ -22,8 +22,7 @@ def nested_top_k(
   dims: Sequence[int],
   k: int,
   mesh: Mesh,
-  approximate: bool = False,
-) -> tuple[Float[Array, 'g q k'], Int[Array, 'g q k']]:
+) -> tuple[Float[np.ndarray, 'g q k'], Int[np.ndarray, 'g q k']]:
   """(cosine similarities, rows) of the k nearest rows per prefix, best first.
 
   Both sides are cut to each of `dims` and then normalised. Products of the
@@ -35,17 +34,13 @@ def nested_top_k(
   passes the same arrays. To search often, keep the rows on the devices:
   `Resident`.
 
-  `approximate` takes jax.lax.approx_max_k with a recall of 0.99 in each chunk
-  of rows, fast on a TPU (arXiv:2206.14286) and exact elsewhere. It leaves
-  nothing out where a hundred times k exceeds a chunk.
-
   Raises:
     ValueError: if k exceeds the rows, or widths differ.
   """
   dims = tuple(int(m) for m in dims)
   _check(queries, database.shape, dims, k)
   parts = slabs.read(database, dims, mesh)
-  return _best_of(parts, queries, dims, k, mesh, approximate)
+  return _best_of(parts, queries, dims, k, mesh)
 
 
 class Resident:
@@ -64,13 +59,15 @@ class Resident:
     self.shape = database.shape
     self.slabs = list(slabs.read(database, self.dims, mesh))
 
-  def __len__(self) -> int:
-    return self.shape[0]
-
   def top_k(
     self, queries: Float[np.ndarray, 'q d'], k: int, approximate: bool = False
-  ) -> tuple[Float[Array, 'g q k'], Int[Array, 'g q k']]:
-    """(cosine similarities, rows) of the k nearest rows per prefix."""
+  ) -> tuple[Float[np.ndarray, 'g q k'], Int[np.ndarray, 'g q k']]:
+    """(cosine similarities, rows) of the k nearest rows per prefix.
+
+    `approximate` takes jax.lax.approx_max_k with a recall of 0.99 in each
+    chunk of rows, fast on a TPU (arXiv:2206.14286) and exact elsewhere. It
+    leaves nothing out where a hundred times k exceeds a chunk.
+    """
     _check(queries, self.shape, self.dims, k)
     return _best_of(self.slabs, queries, self.dims, k, self.mesh, approximate)
 
@@ -90,7 +87,7 @@ def _check(queries, shape: tuple[int, int], dims, k: int) -> None:
 
 
 def _best_of(
-  parts: Iterable[slabs.Slab], queries, dims, k, mesh, approximate
+  parts: Iterable[slabs.Slab], queries, dims, k, mesh, approximate=False
 ) -> tuple:
   """The k nearest rows of all slabs."""
   tile = min(QUERIES_AT_ONCE, len(queries))
@@ -111,7 +108,7 @@ def _best_of(
     jax.block_until_ready(best)  # else the slabs would pile up
   return tuple(
     x.swapaxes(0, 1).reshape(len(dims), count, k)[:, : len(queries)]
-    for x in best
+    for x in jax.device_get(best)
   )
 
 

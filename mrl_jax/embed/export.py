@@ -105,7 +105,9 @@ def _export_split(embed, split, count, stem, names, dtype, part_rows) -> None:
     for end in ('npy', 'labels.npy', 'progress.json', 'parquet')
   )
   first = _agreed(_safe_rows(marker, array, count))
-  shown = _Shown(split, first, count)
+  started = time.perf_counter()
+  if first:
+    progress.say(f'{split}: {first:,} of {count:,} rows are there already')
   for part, start in enumerate(range(first, count, part_rows)):
     stop = min(start + part_rows, count)
     vectors = embed(split, start=start, stop=stop)
@@ -125,7 +127,7 @@ def _export_split(embed, split, count, stem, names, dtype, part_rows) -> None:
     _wait(f'{split} {stop}')
     if _leads():
       _replace(marker, {'rows': stop})
-    shown.report(stop)
+    _report(split, first, stop, count, started)
   if _leads() and not table.exists():
     known = np.load(labels, mmap_mode='r') if labels.exists() else None
     write_table(table, count, known, names)
@@ -236,20 +238,10 @@ def _agreed(rows: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int64(rows)))
 
 
-class _Shown:
+def _report(split: str, first: int, row: int, total: int, started) -> None:
   """The line a person watches: rows, rows/s, time left."""
-
-  def __init__(self, split: str, first: int, total: int):
-    self.split, self.first, self.total = split, first, total
-    self.started = time.perf_counter()
-    if first:
-      progress.say(f'{split}: {first:,} of {total:,} rows are there already')
-
-  def report(self, row: int) -> None:
-    seconds = max(time.perf_counter() - self.started, 1e-9)
-    rate = (row - self.first) / seconds
-    left = progress.duration((self.total - row) / rate)
-    progress.say(
-      f'{self.split}  {row:>9,}/{self.total:,} rows  {rate:9,.0f} rows/s  '
-      f'{left} left'
-    )
+  rate = (row - first) / max(time.perf_counter() - started, 1e-9)
+  left = progress.duration((total - row) / rate)
+  progress.say(
+    f'{split}  {row:>9,}/{total:,} rows  {rate:9,.0f} rows/s  {left} left'
+  )

@@ -21,7 +21,10 @@ from mrl_jax.embed.vectors import Vectors
 from mrl_jax.shapes import Array, Float, Int
 
 SOLVERS = ('lbfgs', 'ridge')
+HELD_OUT = 0.1  # share of the rows that chooses the strength
 HELD_OUT_AT_MOST = 20000
+ITERATIONS = 300  # of L-BFGS at each strength, at most
+SEED = 0  # of the rows drawn and held out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +37,11 @@ class Options:
     examples: rows that lbfgs is fitted on, drawn if there are more; classes
       of which none is drawn are never answered. Ridge takes all rows, in
       one pass.
-    held_out: share of the rows that choose the strength.
-    iterations: of L-BFGS at each strength, at most.
-    seed: of the rows drawn and held out.
   """
 
   solver: str = SOLVERS[0]
   strengths: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
   examples: int = 20000
-  held_out: float = 0.1
-  iterations: int = 300
-  seed: int = 0
 
   def __post_init__(self):
     if self.solver not in SOLVERS:
@@ -56,15 +53,8 @@ class Options:
         f'strengths={tuple(self.strengths)} must be numbers above 0, like '
         f'{Options.strengths}'
       )
-    if not 0 < self.held_out < 1:
-      raise ValueError(
-        f'held_out={self.held_out} must be a share between 0 and 1'
-      )
-    if self.examples < 2 or self.iterations < 1:
-      raise ValueError(
-        f'examples={self.examples} must be at least 2 and '
-        f'iterations={self.iterations} at least 1'
-      )
+    if self.examples < 2:
+      raise ValueError(f'examples={self.examples} must be at least 2')
 
 
 DEFAULTS = Options()
@@ -126,18 +116,18 @@ def fit(
   """
   _check(database, dims)
   strengths = sorted({float(s) for s in options.strengths}, reverse=True)
-  random = np.random.default_rng(options.seed)
+  random = np.random.default_rng(SEED)
   lbfgs = options.solver == 'lbfgs'
   most = options.examples if lbfgs else len(database)
   chosen = vectors.draw(random, len(database), most)
   classes, labels = np.unique(database.labels[chosen], return_inverse=True)
-  count = int(np.ceil(options.held_out * len(chosen)))
+  count = int(np.ceil(HELD_OUT * len(chosen)))
   count = min(count, HELD_OUT_AT_MOST) if len(chosen) > 1 else 0
   held = np.sort(random.permutation(len(chosen))[:count])
   if lbfgs:
     embeddings = np.asarray(database.embeddings[chosen, : dims[-1]])
     rows = regression.Rows(embeddings, labels, held)
-    fitted = regression.logistic(rows, dims, strengths, options.iterations)
+    fitted = regression.logistic(rows, dims, strengths, ITERATIONS)
   else:
     rows = regression.Rows(database.embeddings, labels, held)
     fitted = regression.ridge(rows, dims, strengths)

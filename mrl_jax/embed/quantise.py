@@ -10,7 +10,7 @@ import dataclasses
 import ml_dtypes
 import numpy as np
 
-from mrl_jax.shapes import Float, Int
+from mrl_jax.shapes import Float
 
 PRECISIONS = ('float32', 'float16', 'float8', 'int8', 'binary')
 LEVELS = 255  # int8 codes -128 to 127
@@ -105,14 +105,6 @@ def vector_bytes(precision: str, dim: int) -> int:
     return -(-dim // 8)
   each = {'float32': 4, 'float16': 2, 'float8': 1, 'int8': 1}
   return each[_known(precision)] * dim
-
-
-def hamming(
-  one: Int[np.ndarray, 'q n'], two: Int[np.ndarray, 'r n']
-) -> Int[np.ndarray, 'q r']:
-  """Bits in which packed rows differ."""
-  differ = one[:, None, :] ^ two[None, :, :]
-  return np.bitwise_count(differ).sum(axis=-1, dtype=np.int64)
 
 
 def _known(precision: str) -> str:

@@ -53,32 +53,19 @@ def draw(
   return np.sort(random.choice(total, count, replace=False))
 
 
-def hold_out(
-  vectors: Vectors, count: float | None = None, seed: int = 0
-) -> tuple[Vectors, Vectors]:
-  """(database, queries): some rows become queries, drawn whatever their class.
+def hold_out(vectors: Vectors, seed: int = 0) -> tuple[Vectors, Vectors]:
+  """(database, queries): a tenth of the rows, at most 1,000, become queries.
 
-  Each side keeps the order of its rows, and their ids.
-
-  Args:
-    count: of the queries, or below 1 their share; None for a tenth, at most
-      1,000, at least 1.
+  They are drawn whatever their class. Each side keeps the order of its rows,
+  and their ids.
 
   Raises:
-    ValueError: unless both sides get a row.
+    ValueError: if there is only one row.
   """
   n = len(vectors)
   if n < 2:
     raise ValueError('one row cannot be both searched and a query; add queries')
-  if count is None:
-    wanted = max(1, min(n // 10, MOST_QUERIES))
-  else:
-    wanted = max(1, round(count * n)) if 0 < count < 1 else count
-  if wanted != int(wanted) or not 0 < wanted < n:
-    raise ValueError(
-      f'count={count} queries cannot be held out of {n} rows; it must be a '
-      f'share between 0 and 1 or from 1 to {n - 1}'
-    )
+  count = max(1, min(n // 10, MOST_QUERIES))
   asked = np.zeros(n, bool)
-  asked[np.random.default_rng(seed).permutation(n)[: int(wanted)]] = True
+  asked[np.random.default_rng(seed).permutation(n)[:count]] = True
   return vectors.at(np.flatnonzero(~asked)), vectors.at(np.flatnonzero(asked))

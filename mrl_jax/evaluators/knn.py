@@ -1,6 +1,5 @@
 """`knn`: nearest training images of each validation image, per dimension."""
 
-import jax
 import numpy as np
 
 from mrl_jax import rows
@@ -28,16 +27,10 @@ class KNN:
     self.metrics = ('top1', f'weighted@{neighbours}')
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
-    database, queries = evidence.database, evidence.queries
+    database, queries, dims = evidence.database, evidence.queries, evidence.dims
     k = min(self.neighbours, len(database))
-    scores, nearest = jax.device_get(
-      exact.nested_top_k(
-        queries.embeddings,
-        database.embeddings,
-        evidence.dims,
-        k,
-        evidence.mesh,
-      )
+    scores, nearest = exact.nested_top_k(
+      queries.embeddings, database.embeddings, dims, k, evidence.mesh
     )
     voters = database.labels[nearest]
     votes = [
@@ -50,7 +43,7 @@ class KNN:
       ('weighted', np.stack(votes), {'k': k}),
     ):
       right = classes == queries.labels
-      results += rows.proportions('knn', metric, evidence.dims, right, **extra)
+      results += rows.proportions('knn', metric, dims, right, **extra)
     return results, {}
 
 

@@ -1,6 +1,5 @@
 """`retrieval`: how well each prefix ranks what a query should find."""
 
-import jax
 import numpy as np
 
 from mrl_jax import errors, rows
@@ -33,7 +32,7 @@ class Retrieval:
       raise ValueError(f'k={tuple(k)} must be whole numbers that increase')
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
-    database, queries = evidence.database, evidence.queries
+    database, queries, dims = evidence.database, evidence.queries, evidence.dims
     size, relevance = len(database), evidence.relevance
     if self.k and self.k[-1] > size:
       raise errors.UsageError(
@@ -41,18 +40,12 @@ class Retrieval:
         f'set --config.eval.retrieval.k to at most {size}'
       )
     depths = self.k or tuple(k for k in DEPTHS if k <= size) or (size,)
-    rankings = jax.device_get(
-      exact.nested_top_k(
-        queries.embeddings,
-        database.embeddings,
-        evidence.dims,
-        depths[-1],
-        evidence.mesh,
-      )[1]
-    )
+    rankings = exact.nested_top_k(
+      queries.embeddings, database.embeddings, dims, depths[-1], evidence.mesh
+    )[1]
     totals, ideal = relevance.totals, relevance.ideal(depths[-1])
     results = []
-    for m, ranking in zip(evidence.dims, rankings):
+    for m, ranking in zip(dims, rankings):
       grades = relevance.grades(ranking)
       extra = {
         'mflops': size * m / 1e6,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 
 from mrl_jax import rows
@@ -109,7 +108,7 @@ def _nearest_hits(
   nearest = exact.nested_top_k(
     queries.embeddings, database.embeddings, dims, 1, mesh
   )[1]
-  return relevance.grades(jax.device_get(nearest))[..., 0] > 0
+  return relevance.grades(nearest)[..., 0] > 0
 
 
 def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:

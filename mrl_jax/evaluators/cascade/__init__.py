@@ -14,7 +14,7 @@ from mrl_jax import errors, rows
 from mrl_jax.evaluators import options
 from mrl_jax.evaluators.cascade import thresholds
 from mrl_jax.evaluators.cascade.tally import Tally
-from mrl_jax.shapes import Bool, Int
+from mrl_jax.shapes import Int
 
 
 class Cascade:
@@ -75,14 +75,18 @@ class Cascade:
     tally = Tally(dims, right)
     for seed in range(self.splits):
       tuned, reported = tuning_split(count, self.share, (self.seed, seed))
-      policies = self._policies(dims, levels[:, tuned], right[:, tuned])
-      for policy, cutoffs in policies.items():
+      tuning = thresholds.Tuning(
+        dims, levels[:, tuned], right[:, tuned], len(self.grid)
+      )
+      for policy, cutoffs in self._policies(tuning).items():
         left = thresholds.exits(levels[:, reported], cutoffs)
         tally.add(policy, reported, left, self.grid[cutoffs])
     points = [tally.point(policy) for policy in tally.policies]
     fixed = [tally.fixed(g) for g in range(len(dims))]
     texts = self._texts(dims, points, fixed[-1], len(tuned))
-    deployed = self._policies(dims, levels, right)
+    deployed = self._policies(
+      thresholds.Tuning(dims, levels, right, len(self.grid))
+    )
     details = {
       'text': texts[0] if texts else '',
       'texts': texts,
@@ -114,23 +118,17 @@ class Cascade:
       )
 
   def _policies(
-    self,
-    dims: Sequence[int],
-    levels: Int[np.ndarray, 'g-1 q'],
-    right: Bool[np.ndarray, 'g q'],
+    self, tuning: thresholds.Tuning
   ) -> dict[str, Int[np.ndarray, 'g-1']]:
     """Every policy's thresholds, indices of the grid, from these examples."""
-    size = len(self.grid)
-    targets = self.targets or halves(dims[0], dims[-1])
-    joint = thresholds.joint(levels, right, dims, targets, size)
+    dims = tuning.dims
+    joint = thresholds.joint(tuning, self.targets or halves(dims[0], dims[-1]))
     return {
-      'paper': thresholds.paper(levels, right, size),
-      'conditional': thresholds.conditional(levels, right, size),
+      'paper': thresholds.paper(tuning),
+      'conditional': thresholds.conditional(tuning),
       **{f'joint{target}': cutoffs for target, cutoffs in joint.items()},
       **{
-        f'risk{risk:g}': thresholds.controlled(
-          levels, right, risk, self.confidence, size
-        )
+        f'risk{risk:g}': thresholds.controlled(tuning, risk, self.confidence)
         for risk in self.risk
       },
     }

@@ -133,14 +133,13 @@ def _page(evidence, rows, nearest: Int[np.ndarray, 'g q k'], dims) -> _Page:
 def _neighbours(evidence, rows, dims, count: int) -> Int[np.ndarray, 'g q k']:
   """Database rows nearest to some queries, best first."""
   database = evidence.database.embeddings
-  nearest = exact.nested_top_k(
+  return exact.nested_top_k(
     np.asarray(evidence.queries.embeddings[rows]),
     database,
     dims,
     min(count, len(database)),
     evidence.mesh,
   )[1]
-  return np.asarray(jax.device_get(nearest))
 
 
 def telling(differ: Bool[np.ndarray, 'q'], count: int) -> Int[np.ndarray, 'n']:

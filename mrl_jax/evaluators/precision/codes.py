@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -35,10 +34,10 @@ def search(
     values, asked, depth = _stored(database, precision, ranges), queries, k
     if precision == 'binary':
       depth, asked = rescored, _stored(queries, precision, ranges)
-    found = jax.device_get(exact.nested_top_k(asked, values, dims, depth, mesh))
-    nearest[precision] = found[1]
+    top = exact.nested_top_k(asked, values, dims, depth, mesh)
+    nearest[precision] = top[1]
     if precision == 'float32':
-      scores = found[0][-1]
+      scores = top[0][-1]
   short = nearest['binary']
   nearest['binary'] = short[..., :k]
   nearest[RESCORED] = np.stack(

@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 
 from mrl_jax import errors, rows
@@ -150,7 +149,7 @@ class Search:
     whole = len(database) * database.width / 1e6
     return tuning.choose(
       database, trial.tuning, trial.exact_tuning, tried, self.budget * whole
-    ).schedule
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +177,8 @@ def make_trial(evidence, most: int, k: int) -> Trial:
   drawn = np.random.default_rng(0).permutation(len(queries))[:most]
   # Read in the order of the file, then put into the order drawn.
   asked = queries[np.sort(drawn)][np.argsort(np.argsort(drawn))]
-  nearest = jax.device_get(
-    exact.nested_top_k(asked, database, evidence.dims[-1:], k, evidence.mesh)
+  nearest = exact.nested_top_k(
+    asked, database, evidence.dims[-1:], k, evidence.mesh
   )
   half, relevance = len(drawn) // 2, evidence.relevance
   return Trial(
@@ -198,12 +197,12 @@ def measured(method: Method, trial: Trial) -> tuple[list[rows.Row], dict]:
   queries = trial.reported
   nearest = np.asarray(method.find(queries))
   shares = shortlist.recall(trial.database, queries, nearest, trial.exact)
-  extra = {
-    'variant': method.name,
+  costs = {
     'mflops': method.mflops,
     'mflops_shortlist': method.mflops_shortlist,
     'bytes': method.bytes,
   }
+  extra = {'variant': method.name, **costs}
   recall = rows.mean('search', 'recall', method.dim, shares, k=trial.k, **extra)
   results = [recall]
   if trial.relevance is not None:
@@ -222,9 +221,7 @@ def measured(method: Method, trial: Trial) -> tuple[list[rows.Row], dict]:
     'dim': method.dim,
     'recall': recall['value'],
     'top1': results[1]['value'] if len(results) > 1 else None,
-    'mflops': method.mflops,
-    'mflops_shortlist': method.mflops_shortlist,
-    'bytes': method.bytes,
+    **costs,
     'milliseconds_batch': batch * 1e3,
     'milliseconds_single': single / len(singles) * 1e3,
     'build_seconds': method.build_seconds,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import sharding
@@ -63,7 +62,7 @@ def on_devices(
   platform = sharding.platform(mesh)
 
   def find(approximate, queries):
-    return np.asarray(resident.top_k(queries, k, approximate)[1][0])
+    return resident.top_k(queries, k, approximate)[1][0]
 
   for approximate in (False, True) if platform == 'tpu' else (False,):
     yield Method(

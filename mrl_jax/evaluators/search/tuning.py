@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,19 +10,6 @@ from mrl_jax.embed.schedules import Schedule
 from mrl_jax.shapes import Float
 
 KEPT = (1, 2, 5, 10, 20)  # times k: shortlists worth a try
-
-
-class Choice(NamedTuple):
-  """A schedule and what it reached on the queries that chose it.
-
-  Attributes:
-    recall: on the tuning queries; report it on others.
-    mflops: per query, with reranks.
-  """
-
-  schedule: Schedule
-  recall: float
-  mflops: float
 
 
 def candidates(dims: Sequence[int], k: int, rows: int) -> list[Schedule]:
@@ -45,7 +31,7 @@ def choose(
   exact: tuple,
   tried: Sequence[Schedule],
   budget: float = np.inf,
-) -> Choice:
+) -> Schedule:
   """The schedule with the best recall on tuning queries within a budget.
 
   `exact` is (scores, rows) [q k] of these queries at full width. The budget
@@ -61,14 +47,14 @@ def choose(
   costs = sorted(
     (schedules.mflops(s, len(database)), i) for i, s in enumerate(tried)
   )
-  chosen = None
+  best, chosen = -1.0, None
   for cost, index in costs:
     if cost > budget:
       break
     rows = shortlist.adaptive_top_k(database, queries, tried[index], k)[1]
     share = float(np.mean(shortlist.recall(database, queries, rows, exact)))
-    if chosen is None or share > chosen.recall:
-      chosen = Choice(tried[index], share, cost)
+    if share > best:
+      best, chosen = share, tried[index]
   if chosen is None:
     raise ValueError(
       f'no schedule is within {budget:.4g} MFLOPs per query; the cheapest '
