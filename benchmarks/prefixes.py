@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import measure  # noqa: E402
 
 from mrl_jax import nested, sharding  # noqa: E402
-from mrl_jax.embed import search, selection  # noqa: E402
+from mrl_jax.embed import exact, selection  # noqa: E402
 
 FULL = (20_480, 2048, 256, 2048)  # rows, width, queries, rows of a tile
 QUICK = (512, 64, 16, 128)
@@ -33,7 +33,7 @@ def products(dims, tile: int):
 
   def run(rows, columns):
     def step(_, at):
-      made = search.prefix_products(rows, at, tile, columns, dims)
+      made = exact.chunk_products(rows, at, tile, columns, dims)
       return None, [selection.group_maxima(one) for one in made]
 
     return jax.lax.scan(step, None, jnp.arange(0, len(rows), tile))[1]
@@ -52,10 +52,10 @@ def variants(shape, k: int) -> dict:
   near, asked = jnp.asarray(database), jnp.asarray(queries.T)
   for some in (dims[-1:], dims):
     name = f'{len(some)} prefixes' if len(some) > 1 else f'{some[-1]} alone'
-    resident = search.Resident(database, some, mesh)
+    resident = exact.Resident(database, some, mesh)
     found |= {
       ('as called', name): functools.partial(
-        search.nested_top_k, queries, database, some, k, mesh
+        exact.nested_top_k, queries, database, some, k, mesh
       ),
       ('rows resident', name): functools.partial(resident.top_k, queries, k),
       ('products and maxima', name): functools.partial(

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import measure  # noqa: E402
 
 from mrl_jax import sharding  # noqa: E402
-from mrl_jax.embed import indexes, schedules, search, shortlist  # noqa: E402
+from mrl_jax.embed import exact, indexes, schedules, shortlist  # noqa: E402
 
 K = 10
 SINGLES = 16  # one by one in a round
@@ -61,33 +61,32 @@ def methods(ready, width: int, dim: int, graph: bool) -> dict:
   `graph`: also HNSW at full width, which takes minutes to build.
   """
   rows, mesh = len(ready), sharding.make_mesh()
-  resident = search.Resident(ready.embeddings, (width,), mesh)
+  resident = exact.Resident(ready.embeddings, (width,), mesh)
   plans = {
     f'adaptive {dim}, 200 at {width}': schedules.adaptive(dim, 200, width),
     f'funnel from {dim // 2}': schedules.funnel(dim // 2, width, K),
   }
   flat = indexes.build(ready, width, 'flat')
   found = {
-    f'faiss Flat {width}': lambda q: flat.search(q, K)[1],
-    f'exact {width}, rows resident': lambda q: np.asarray(
-      resident.top_k(q, K)[1][0]
-    ),
-    f'exact {width}, rows read': lambda q: np.asarray(
-      search.nested_top_k(q, ready.embeddings, (width,), K, mesh)[1][0]
-    ),
+    f'faiss Flat {width}': lambda q: flat.top_k(q, K)[1],
+    f'exact {width}, rows resident': lambda q: resident.top_k(q, K)[1][0],
+    f'exact {width}, rows read': lambda q: exact.nested_top_k(
+      q, ready.embeddings, (width,), K, mesh
+    )[1][0],
   }
   for name, plan in plans.items():
     for m in {plan.dim, *plan.dims}:
       ready.prefix(m)
     found[name] = functools.partial(by_plan, ready, plan)
   if graph:
-    whole = indexes.build(ready, width, 'hnsw', one_thread=False)
-    found[f'faiss HNSW {width}'] = lambda q: whole.search(q, K)[1]
-  for kind, options in (
-    ('hnsw', {'one_thread': False, 'search_effort': 100}),
-    ('ivf', {'probes': 32}),
+    effort = indexes.Effort(one_thread=False)
+    whole = indexes.build(ready, width, 'hnsw', effort)
+    found[f'faiss HNSW {width}'] = lambda q: whole.top_k(q, K)[1]
+  for kind, effort in (
+    ('hnsw', indexes.Effort(one_thread=False, search=100)),
+    ('ivf', indexes.Effort(probes=32)),
   ):
-    index = indexes.build(ready, dim, kind, **options)
+    index = indexes.build(ready, dim, kind, effort)
     name = f'faiss {kind.upper()} {dim}, 100 at {width}'
     found[name] = functools.partial(by_index, ready, index)
   costs = {name: schedules.mflops(p, rows) for name, p in plans.items()}
@@ -95,11 +94,11 @@ def methods(ready, width: int, dim: int, graph: bool) -> dict:
 
 
 def by_plan(ready, plan, queries):
-  return shortlist.search(ready, queries, plan, K)[1]
+  return shortlist.adaptive_top_k(ready, queries, plan, K)[1]
 
 
 def by_index(ready, index, queries):
-  return indexes.search(index, ready, queries, 100, K)[1]
+  return indexes.reranked_top_k(index, ready, queries, 100, K)[1]
 
 
 def against_flat(shape, rounds: int, graph: bool) -> dict:
@@ -108,11 +107,12 @@ def against_flat(shape, rounds: int, graph: bool) -> dict:
   mixture = Mixture(width)
   ready = shortlist.Database(mixture.draw(rows, 1))
   queries = mixture.draw(count, 2)
-  exact = shortlist.search(ready, queries, schedules.Schedule(width), K)
+  full = schedules.Schedule(width)
+  exact_rows = shortlist.adaptive_top_k(ready, queries, full, K)
   ways = methods(ready, width, dim, graph)
   found = {}
   for name, (run, cost) in ways.items():
-    recall = shortlist.recall(ready, queries, run(queries), exact)
+    recall = shortlist.recall(ready, queries, run(queries), exact_rows)
     found[name] = {'recall': float(np.mean(recall)), 'mflops': cost}
   one_by_one = [q[None] for q in queries[:SINGLES]]
   for label, given in (('batch', [queries]), ('single', one_by_one)):

@@ -24,7 +24,7 @@ from mrl_jax.cadence import Cadence
 from mrl_jax.config import UsageError, blame, check_local, nearest, plain
 from mrl_jax.contracts import Evaluator, Facts, Source, Spec, Task
 from mrl_jax.data import FACTS, SOURCES, feed
-from mrl_jax.embed import encode, evidence
+from mrl_jax.embed import encode, evidence, relevance
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.inputs import INPUTS
@@ -276,7 +276,7 @@ def evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
   shown = batches.shown
 
   def make(variables: Variables) -> evidence.Evidence:
-    bound = {
+    bound: dict[str, Callable] = {
       name: functools.partial(function, variables)
       for name, function in compiled.items()
     }
@@ -290,7 +290,7 @@ def evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
     database, relate = functools.partial(embed, variables, 'train'), None
     if embed_key:
       database = functools.partial(embed_key, variables, 'validation')
-      relate = evidence.by_pair
+      relate = relevance.by_pair
     return evidence.Evidence(
       dims=dims,
       trained=parts.task.dims,

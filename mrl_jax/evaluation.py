@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 
-from mrl_jax import environment, errors, progress, rows
-from mrl_jax.embed import export, remarks
+from mrl_jax import environment, errors, progress, remarks, rows
+from mrl_jax.embed import export
 from mrl_jax.report import compare as comparison
 from mrl_jax.report import page, results, tables
 from mrl_jax.state import TrainState

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mrl_jax import build, nested
 from mrl_jax.config import UsageError, blame
 from mrl_jax.contracts import Evaluator
-from mrl_jax.embed import evidence, vectors
+from mrl_jax.embed import evidence, files, vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,10 @@ def vector_config(dims: str | None) -> dict:
 
 
 def read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
-  """vectors.read; what is wrong is said of the flag at fault."""
+  """files.read; what is wrong is said of the flag at fault."""
   try:
-    return vectors.read(path, labels, names)
-  except vectors.LabelsError as error:
+    return files.read(path, labels, names)
+  except files.LabelsError as error:
     raise UsageError(f'{flags[1]}: {error}') from error
   except ValueError as error:
     raise UsageError(f'{flags[0]}: {error}') from error
@@ -55,9 +55,9 @@ def frozen(config: ConfigDict, options) -> Frozen:
         ('--queries', '--query_labels'),
         known,
       )
-      vectors.check_labels(database, queries, bool(known))
+      files.check_labels(database, queries, bool(known))
     else:
-      database, queries = vectors.split(database, seed=config.seed)
+      database, queries = vectors.hold_out(database, seed=config.seed)
   with blame('--dims'):
     width = database.embeddings.shape[1]
     dims = config.dims or nested.spaced(width)

@@ -6,12 +6,12 @@ Reports never show a number of examples without one of these.
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 Z = 1.959964  # standard deviations on each side of a normal 95% interval
 
 
-def wilson(hits: int, n: int, z: float = Z) -> tuple:
+def wilson(hits: float, n: float, z: float = Z) -> tuple:
   """95% interval of a proportion hits/n (Wilson, 1927); (0, 1) for n == 0."""
   if n == 0:
     return 0.0, 1.0
@@ -20,6 +20,17 @@ def wilson(hits: int, n: int, z: float = Z) -> tuple:
   half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
   low = 0.0 if hits == 0 else max(0.0, centre - half)
   return low, 1.0 if hits == n else min(1.0, centre + half)
+
+
+def upper_bound(
+  hits: Int[np.ndarray, '*t'], n: int, confidence: float
+) -> Float[np.ndarray, '*t']:
+  """One-sided upper bound of a share (Clopper and Pearson, 1934)."""
+  from scipy import special
+
+  hits = np.asarray(hits)
+  inside = special.betaincinv(hits + 1, np.maximum(n - hits, 1), confidence)
+  return np.where(hits < n, inside, 1.0)
 
 
 def mean(values: Float[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
@@ -37,6 +48,44 @@ def mean(values: Float[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
   square = (np.sum(np.square(values)) + z * z / 2) / total
   half = z * math.sqrt(max(square - centre * centre, 0) / total)
   return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def macro(
+  hits: Int[np.ndarray, 'v'], totals: Int[np.ndarray, 'v']
+) -> tuple[float, float]:
+  """95% interval of the mean of the classes' accuracies, all totals above 0.
+
+  A query weighs 1 / (classes * queries of its class). Wilson's interval at
+  the effective number of queries, 1 / sum of squared weights (Kish, 1965):
+  classes times the harmonic mean of their totals, and all queries where the
+  classes are balanced.
+  """
+  value = float(np.mean(hits / totals))
+  effective = len(totals) ** 2 / float(np.sum(1 / totals))
+  return wilson(value * effective, effective)
+
+
+def crossed(hits: Float[np.ndarray, 's q']) -> tuple[float, float]:
+  """95% interval of the mean over s draws and q queries, all of them crossed.
+
+  It covers other draws and other queries: with s_d the deviation of the
+  draws' means and (low, high) the interval of the mean over queries of each
+  one's mean over draws, its ends lie sqrt((value - low)^2 + t^2 s_d^2 / s)
+  below the value, and likewise above; t is Student's 97.5% point. The
+  residual of queries and draws counts in both terms, so it is wide rather
+  than narrow (crossed random effects: Owen and Eckles, 2012). One draw says
+  nothing of other draws.
+  """
+  from scipy import stats
+
+  value, draws = hits.mean(), len(hits)
+  low, high = mean(hits.mean(axis=0))
+  apart = 0.0
+  if draws > 1:
+    deviation = np.std(hits.mean(axis=1), ddof=1)
+    apart = stats.t.ppf(0.975, draws - 1) * deviation / math.sqrt(draws)
+  below, above = math.hypot(value - low, apart), math.hypot(high - value, apart)
+  return max(0.0, value - below), min(1.0, value + above)
 
 
 def paired_ratio(

@@ -189,9 +189,11 @@ def unit(
   gradients (see EPSILON).
   """
   xp = jnp if isinstance(x, jax.Array) else np
-  prefix = x[..., :dim]
-  prefix = prefix.astype(xp.promote_types(prefix.dtype, xp.float32))
-  squares = xp.sum(prefix * prefix, axis=-1, keepdims=True)
+  prefix = xp.asarray(x[..., :dim], xp.promote_types(x.dtype, xp.float32))
+  if xp is np:  # in one pass, without an array of squares
+    squares = np.vecdot(prefix, prefix)[..., None]
+  else:
+    squares = jnp.sum(prefix * prefix, axis=-1, keepdims=True)
   return prefix / xp.sqrt(squares + xp.asarray(EPSILON, prefix.dtype))
 
 

@@ -6,11 +6,11 @@ curve it is a point of has the same name without the end.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NotRequired, Required, TypedDict
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mrl_jax import intervals
 from mrl_jax.granularity import Granularity
@@ -82,6 +82,32 @@ def mean(
   return make(evaluator, metric, dim, value, interval, len(values), **extra)
 
 
+def proportions(
+  evaluator: str,
+  metric: str,
+  dims: Sequence[int],
+  hits: Bool[np.ndarray, 'g q'],
+  **extra,
+) -> list[Row]:
+  """A row per dim: the share of queries that are hits."""
+  counts = np.sum(hits, axis=1)
+  return [
+    proportion(evaluator, metric, dim, int(count), hits.shape[1], **extra)
+    for dim, count in zip(dims, counts)
+  ]
+
+
+def means(
+  evaluator: str,
+  metric: str,
+  dims: Sequence[int],
+  values: Float[np.ndarray, 'g q'],
+  **extra,
+) -> list[Row]:
+  """A row per dim: the mean of a value in [0, 1] per query."""
+  return [mean(evaluator, metric, m, v, **extra) for m, v in zip(dims, values)]
+
+
 def granularity(row: Mapping) -> Granularity:
   """The cut of the model that a row is about."""
   return Granularity(row['dim'], row.get('depth'))
@@ -108,3 +134,18 @@ def curves(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
     name: sorted(curve, key=lambda row: (row.get('depth') or 0, row['dim']))
     for name, curve in found.items()
   }
+
+
+def front(points: list[tuple[float, float]]) -> list[int]:
+  """Indices of the (cost, value) points that no other beats, by cost.
+
+  A point is beaten by one of at most its cost that is as good.
+  """
+  best, chosen = -math.inf, []
+  for index in sorted(
+    range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)
+  ):
+    if points[index][1] > best:
+      best = points[index][1]
+      chosen.append(index)
+  return chosen

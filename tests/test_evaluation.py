@@ -235,7 +235,7 @@ def test_foreign_vectors_are_evaluated_by_all_that_needs_no_image(
   without = {
     name
     for name, kind in EVALUATORS.items()
-    if {'images', 'head'} & set(kind.needs)
+    if {'images', 'logits'} & set(kind.needs)
   }
   assert there == set(EVALUATORS) - without
   said = json.loads((tmp_path / 'eval' / '0' / 'precision.json').read_text())

@@ -36,3 +36,103 @@ def test_intervals_by_hand():
   low, high = intervals.paired_ratio(90, 5, 5)
   assert low < 1 < high and low * high == pytest.approx(1)
   assert intervals.paired_ratio(0, 0, 0) == (0, np.inf)
+
+
+def test_macro_interval_is_wilsons_where_classes_are_balanced():
+  hits, totals = np.asarray([3, 7, 10]), np.full(3, 10)
+  expected = intervals.wilson(20, 30)
+  np.testing.assert_allclose(intervals.macro(hits, totals), expected)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_macro_intervals_cover(seed):
+  rng = np.random.default_rng(seed)
+  totals = rng.integers(2, 40, 30)
+  share = rng.uniform(0.6, 1, 30)
+  inside = 0
+  for _ in range(300):
+    low, high = intervals.macro(rng.binomial(totals, share), totals)
+    inside += low <= share.mean() <= high
+  assert inside >= 0.92 * 300
+
+
+def drawn(rng, count, kept):
+  """Hits of points and, last, of the full width, which they resemble."""
+  full = rng.random(count) < 0.85
+  points = []
+  for share in kept:
+    # Right where full is, less often; sometimes where it is wrong.
+    gain = 0.2
+    stay = share - gain * 0.15 / 0.85
+    points.append(
+      np.where(full, rng.random(count) < stay, rng.random(count) < gain)
+    )
+  return np.stack([*points, full])
+
+
+@pytest.mark.parametrize('share', [0.8, 0.97, 1.0])
+@pytest.mark.parametrize('n', [60, 500])
+def test_the_interval_of_a_paired_ratio_covers(share, n):
+  rng = np.random.default_rng(n)
+  covered = 0
+  for _ in range(1500):
+    one, full = drawn(rng, n, (share,))
+    both = int(np.sum(one & full))
+    low, high = intervals.paired_ratio(
+      both, int(np.sum(one & ~full)), int(np.sum(full & ~one))
+    )
+    covered += low <= share <= high
+  assert covered / 1500 >= 0.93
+
+
+@pytest.mark.parametrize(
+  'draw',
+  [
+    lambda rng, n: rng.random(n),
+    lambda rng, n: rng.integers(0, 11, n) / 10,
+    lambda rng, n: (rng.random(n) < 0.9).astype(float),
+    lambda rng, n: rng.beta(8, 0.5, n),
+    lambda rng, n: np.where(rng.random(n) < 0.03, 0.0, 1.0),
+  ],
+)
+@pytest.mark.parametrize('n', [25, 400])
+def test_the_interval_of_a_mean_covers(draw, n):
+  rng = np.random.default_rng(n)
+  truth = draw(rng, 2_000_000).mean()
+  covered = 0
+  for _ in range(1500):
+    low, high = intervals.mean(draw(rng, n))
+    covered += low <= truth <= high
+  assert covered / 1500 >= 0.93
+
+
+@pytest.mark.parametrize('between', [0.0, 0.5, 1.0])
+def test_the_interval_covers_draws_and_queries(between):
+  """Chances are logistic in a query's, a draw's and their own effect."""
+  rng = np.random.default_rng(int(between * 10))
+
+  def hits(draws, queries):
+    effect = (
+      1.0
+      + between * rng.normal(size=(draws, 1))
+      + rng.normal(size=(1, queries))
+    )
+    return rng.random((draws, queries)) < 1 / (1 + np.exp(-effect))
+
+  truth = np.mean([hits(200, 200).mean() for _ in range(200)])
+  covered = 0
+  for _ in range(600):
+    low, high = intervals.crossed(hits(20, 150))
+    covered += low <= truth <= high
+  assert covered / 600 >= 0.93
+
+
+def test_upper_bound_is_the_binomial_one():
+  from scipy import stats
+
+  for hits, n in ((0, 20), (3, 50), (49, 50), (50, 50)):
+    bound = float(intervals.upper_bound(hits, n, 0.9))
+    if hits == n:
+      assert bound == 1
+    else:  # as few hits or fewer have 10% chance there
+      assert stats.binom.cdf(hits, n, bound) == pytest.approx(0.1)

@@ -1,4 +1,6 @@
-"""Names and curves of result rows."""
+"""Names, curves and the front of result rows."""
+
+import numpy as np
 
 from mrl_jax import rows
 
@@ -15,3 +17,31 @@ def test_names_tell_depth_variant_and_dimension():
   assert row['value'] == 0.75 and row['n'] == 2
   assert rows.make('a', 'b', 8.0, 0, (0, 1), 1)['dim'] == 8
   assert rows.make('a', 'b', 8.126, 0, (0, 1), 1)['dim'] == 8.13
+
+
+def test_the_front_is_what_nothing_beats():
+  points = [
+    (4, 0.5),
+    (2, 0.5),
+    (8, 0.9),
+    (8, 0.7),
+    (16, 0.8),
+    (1, 0.2),
+    (8, 0.9),
+  ]
+  assert rows.front(points) == [5, 1, 2]
+  assert rows.front([]) == []
+
+
+def test_a_row_per_dim_is_each_row_alone():
+  hits = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], bool)
+  shares = rows.proportions('a', 'b', (4, 8), hits, variant='v')
+  assert shares == [
+    rows.proportion('a', 'b', 4, 3, 4, variant='v'),
+    rows.proportion('a', 'b', 8, 1, 4, variant='v'),
+  ]
+  means = rows.means('a', 'b', (4, 8), hits, k=2)
+  assert means == [
+    rows.mean('a', 'b', 4, hits[0], k=2),
+    rows.mean('a', 'b', 8, hits[1], k=2),
+  ]

@@ -114,6 +114,7 @@ def test_a_text_like_encoder_learns_through_the_seams(rows, run_cli, tmp_path):
   assert {'linear', 'knn', 'retrieval', 'cascade', 'baselines'} <= ran
   assert 'robustness' not in ran  # it needs images
   assert (work / 'eval' / '60' / 'report.html').exists()
+  resumed_is_unbroken(run_cli, work, config)
   before = (work / 'eval' / '60' / 'results.jsonl').read_text()
   code, _, err = run_cli(
     'eval', f'--workdir={work}', '--config.eval.only=linear,knn,retrieval'
@@ -124,7 +125,6 @@ def test_a_text_like_encoder_learns_through_the_seams(rows, run_cli, tmp_path):
     line = json.loads(line)
     if line['evaluator'] in ('linear', 'knn', 'retrieval'):
       assert json.dumps(line, sort_keys=True) in kept
-  resumed_is_unbroken(run_cli, work, config)
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,23 @@ WHOLE = re.compile('-?(0|[1-9][0-9]*)')
 
 def matrix(file: str, key: str) -> np.ndarray:
   """The array of embeddings in `file`, under `key` or the usual name."""
-  readers = {'.npy': npy, '.npz': npz, '.parquet': parquet_matrix}
-  return chosen(readers, file)(file, key, KEYS)
+  readers = {'.npy': _npy, '.npz': _npz, '.parquet': _parquet_matrix}
+  return _reader(readers, file)(file, key, KEYS)
 
 
 def column(file: str, key: str) -> np.ndarray:
   """The labels in `file`, under `key` or the usual name."""
-  readers = {'.npy': npy, '.npz': npz, '.parquet': parquet_column}
-  readers |= {'.txt': lines, '.csv': lines}
-  return chosen(readers, file)(file, key, LABEL_KEYS)
+  readers = {'.npy': _npy, '.npz': _npz, '.parquet': _parquet_column}
+  readers |= {'.txt': _lines, '.csv': _lines}
+  return _reader(readers, file)(file, key, LABEL_KEYS)
 
 
-def chosen(readers: dict, file: str):
+def names(file: str) -> list[str]:
+  """The columns of a Parquet file."""
+  return _parquet(file).schema_arrow.names
+
+
+def _reader(readers: dict, file: str):
   path = Path(file)
   if path.suffix.lower() not in readers:
     raise ValueError(
@@ -40,21 +45,21 @@ def chosen(readers: dict, file: str):
   return readers[path.suffix.lower()]
 
 
-def npy(file: str, key: str, usual) -> np.ndarray:
+def _npy(file: str, key: str, usual) -> np.ndarray:
   if key:
     raise ValueError(f'{file}:{key}: an .npy file has no keys; drop ":{key}"')
-  return opened(lambda: np.load(file, mmap_mode='r', allow_pickle=False), file)
+  return _load(lambda: np.load(file, mmap_mode='r', allow_pickle=False), file)
 
 
-def npz(file: str, key: str, usual) -> np.ndarray:
-  archive = opened(lambda: np.load(file, allow_pickle=False), file)
+def _npz(file: str, key: str, usual) -> np.ndarray:
+  archive = _load(lambda: np.load(file, allow_pickle=False), file)
   with archive:
-    key = pick(file, key, archive.files, usual, 'keys')
-    return opened(lambda: archive[key], f'{file}:{key}')
+    key = _pick(file, key, archive.files, usual, 'keys')
+    return _load(lambda: archive[key], f'{file}:{key}')
 
 
-def opened(load, file: str):
-  """What `load()` returns; damaged files and pickles in one line."""
+def _load(load, file: str):
+  """What `load()` returns; damaged files and pickles fail in one line."""
   try:
     return load()
   except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
@@ -68,25 +73,23 @@ def opened(load, file: str):
     ) from error
 
 
-def pick(file: str, key: str, there, usual, what: str) -> str:
-  """`key` if it is there; without one, a usual name, or the only one."""
-  there = list(there)
-  if key and key in there:
+def _pick(file: str, key: str, keys, usual, what: str) -> str:
+  """`key` if the file has it; without one, a usual name, or the only one."""
+  keys = list(keys)
+  if key and key in keys:
     return key
   if not key:
-    found = [name for name in usual if name in there]
-    if found or len(there) == 1:
-      return (found or there)[0]
-  said = f'{file}:{key} is not there' if key else f'{file} has several {what}'
-  first = there[0] if there else 'NAME'
+    known = [name for name in usual if name in keys]
+    if known or len(keys) == 1:
+      return (known or keys)[0]
+  wrong = f'{file}:{key} is not there' if key else f'{file} has several {what}'
   raise ValueError(
-    f'{said}; its {what} are {", ".join(there) or "none"}: name one, like '
-    f'{file}:{first}'
+    f'{wrong}; its {what} are {", ".join(keys) or "none"}: name one, like '
+    f'{file}:{keys[0] if keys else "NAME"}'
   )
 
 
-def table(file: str, key: str, usual) -> tuple:
-  """(pyarrow file, name of the column) of a Parquet file."""
+def _parquet(file: str):
   try:
     import pyarrow
     from pyarrow import parquet
@@ -95,19 +98,24 @@ def table(file: str, key: str, usual) -> tuple:
       f'{file}: reading Parquet needs pyarrow; pip install pyarrow'
     ) from error
   try:
-    source = parquet.ParquetFile(file)
+    return parquet.ParquetFile(file)
   except (pyarrow.ArrowException, OSError) as error:
     raise ValueError(
-      f'{file} is no Parquet file ({str(error).splitlines()[0]})'
+      f'{file} is not a Parquet file ({str(error).splitlines()[0]})'
     ) from error
-  return source, pick(file, key, source.schema_arrow.names, usual, 'columns')
 
 
-def parquet_matrix(file: str, key: str, usual) -> np.ndarray:
+def _table(file: str, key: str, usual) -> tuple:
+  """(pyarrow file, name of the column) of a Parquet file."""
+  source = _parquet(file)
+  return source, _pick(file, key, source.schema_arrow.names, usual, 'columns')
+
+
+def _parquet_matrix(file: str, key: str, usual) -> np.ndarray:
   """Rows of a column of equally long lists of numbers."""
   import pyarrow
 
-  source, name = table(file, key, usual)
+  source, name = _table(file, key, usual)
   kind = source.schema_arrow.field(name).type
   lists = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
   if not (lists or pyarrow.types.is_fixed_size_list(kind)):
@@ -115,65 +123,68 @@ def parquet_matrix(file: str, key: str, usual) -> np.ndarray:
       f'{file}:{name} is a column of {kind}; embeddings must be a column of '
       f'lists of numbers, out of {", ".join(source.schema_arrow.names)}'
     )
-  if not numeric(kind.value_type):
+  if not _numeric(kind.value_type):
     raise ValueError(
       f'{file}:{name} holds lists of {kind.value_type}, not of numbers'
     )
-  rows, found = 0, None
+  start, rows = 0, None
   for batch in source.iter_batches(TABLE_ROWS, columns=[name]):
-    lists = batch.column(0)
-    part = equal_lists(lists, f'{file}:{name}', rows, found)
-    if found is None:
-      shape = (source.metadata.num_rows, part.shape[1])
-      found = np.empty(shape, part.dtype)
-    found[rows : rows + len(part)] = part
-    rows += len(part)
-  return np.empty((0, 0)) if found is None else found
+    width = None if rows is None else rows.shape[1]
+    values = _equal_lists(batch.column(0), f'{file}:{name}', start, width)
+    if rows is None:
+      shape = source.metadata.num_rows, values.shape[1]
+      rows = np.empty(shape, values.dtype)
+    rows[start : start + len(values)] = values
+    start += len(values)
+  return np.empty((0, 0)) if rows is None else rows
 
 
-def numeric(kind) -> bool:
+def _numeric(kind) -> bool:
   import pyarrow
 
   return pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)
 
 
-def equal_lists(lists, said: str, first: int, found) -> np.ndarray:
-  """[n d] of a pyarrow array of lists, once none is missing or uneven."""
+def _equal_lists(lists, name: str, first: int, width) -> np.ndarray:
+  """[n d] of a pyarrow array of lists, once none is missing or uneven.
+
+  `width` is that of the rows before, None if these are the first.
+  """
   import pyarrow.compute
 
   sizes = pyarrow.compute.list_value_length(lists).fill_null(-1).to_numpy(False)
   if not len(sizes):
-    return np.empty((0, 0 if found is None else found.shape[1]))
-  width = sizes[0] if found is None else found.shape[1]
+    return np.empty((0, width or 0))
+  width = sizes[0] if width is None else width
   wrong = np.flatnonzero(sizes != width)
   if sizes[0] < 0:
-    wrong, width = np.array([0]), 'some'
+    wrong, width = np.array([0]), 'numbers'
   if len(wrong):
     size = sizes[wrong[0]]
     held = f'{size} numbers' if size >= 0 else 'nothing'
     raise ValueError(
-      f'{said}: row {first + wrong[0]} holds {held} where {width} are '
+      f'{name}: row {first + wrong[0]} holds {held} where {width} are '
       'expected; all rows must be equally wide'
     )
   values = lists.flatten()
   if values.null_count:
     raise ValueError(
-      f'{said} has {values.null_count:,} missing numbers in rows {first} to '
+      f'{name} has {values.null_count:,} missing numbers in rows {first} to '
       f'{first + len(sizes) - 1}; remove these rows and their labels'
     )
   return values.to_numpy(zero_copy_only=False).reshape(len(sizes), width)
 
 
-def parquet_column(file: str, key: str, usual) -> np.ndarray:
+def _parquet_column(file: str, key: str, usual) -> np.ndarray:
   """A column of numbers or words."""
   import pyarrow
 
-  source, name = table(file, key, usual)
+  source, name = _table(file, key, usual)
   kind = source.schema_arrow.field(name).type
   if pyarrow.types.is_dictionary(kind):
     kind = kind.value_type
-  text = pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-  if not (text or numeric(kind) or pyarrow.types.is_boolean(kind)):
+  words = pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+  if not (words or _numeric(kind) or pyarrow.types.is_boolean(kind)):
     raise ValueError(
       f'{file}:{name} is a column of {kind}; labels must be whole numbers or '
       f'words, out of {", ".join(source.schema_arrow.names)}'
@@ -185,26 +196,25 @@ def parquet_column(file: str, key: str, usual) -> np.ndarray:
       f'{file}:{name}: {len(missing):,} labels are missing, the first in row '
       f'{missing[0]}; remove these rows or label them'
     )
-  found = values.cast(kind).to_numpy()
-  return found.astype(str) if text else found
+  array = values.cast(kind).to_numpy()
+  return array.astype(str) if words else array
 
 
-def lines(file: str, key: str, usual) -> np.ndarray:
+def _lines(file: str, key: str, usual) -> np.ndarray:
   """One label per line: integers if all lines are, else words, as 007 is."""
   if key:
     raise ValueError(f'{file}:{key}: a text file has no keys; drop ":{key}"')
   try:
-    text = Path(file).read_text(encoding='utf-8-sig')
+    rows = Path(file).read_text(encoding='utf-8-sig').splitlines()
   except UnicodeDecodeError as error:
     raise ValueError(f'{file} is not UTF-8 text; save it so') from error
-  rows = text.splitlines()
   if file.lower().endswith('.csv'):
     cells = list(csv.reader(rows))
     wrong = [i for i, row in enumerate(cells) if len(row) > 1]
     if wrong:
       raise ValueError(
         f'{file}: line {wrong[0] + 1} has {len(cells[wrong[0]])} fields; '
-        'labels stand one per line'
+        'write one label per line'
       )
     rows = [row[0] if row else '' for row in cells]
   rows = [row.strip() for row in rows]

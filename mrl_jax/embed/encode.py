@@ -1,6 +1,6 @@
-"""Vectors of a task's splits."""
+"""One pass of an encoder over a split: its vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -8,33 +8,39 @@ from jax.sharding import Mesh
 
 from mrl_jax import sharding
 from mrl_jax.embed.vectors import Vectors
+from mrl_jax.shapes import PyTree
 
 
 class Embedder:
-  """Vectors of a split; compiled once, whatever the variables.
+  """Vectors of splits; compiled once, whatever the variables.
 
   Args:
     embed: f(variables, batch) -> [b d].
-    data: what has `batches(split)`.
+    feed: has `batches(split, **part)`; every batch has 'mask', which is 0 for
+      padding, and may have 'label'.
   """
 
-  def __init__(self, embed: Callable, data, mesh: Mesh):
-    self.data = data
-    where = sharding.replicated(mesh)
-    self.embed = jax.jit(embed, out_shardings=where)
-    self.pick = jax.jit(
-      lambda batch: (batch.get('label'), batch['mask']), out_shardings=where
-    )
+  def __init__(self, embed: Callable, feed, mesh: Mesh):
+    self.feed = feed
+    whole = sharding.replicated(mesh)
+    self.embed = jax.jit(embed, out_shardings=whole)
+    self.gather = jax.jit(lambda arrays: arrays, out_shardings=whole)
 
-  def __call__(self, variables, split: str | Sequence, **part) -> Vectors:
-    """Embeddings and labels of a split, padding dropped, on every process."""
+  def __call__(self, variables: PyTree, split, **part) -> Vectors:
+    """Embeddings and labels of a split, or of other records, on every process.
+
+    Padding is dropped. `part` are start= and stop= rows of it. Labels are
+    None where batches have none.
+    """
     embeddings, labels = [], []
-    for batch in self.data.batches(split, **part):
+    for batch in self.feed.batches(split, **part):
       embedded = self.embed(variables, batch)
-      label, mask = jax.device_get(self.pick(batch))
-      embeddings.append(np.asarray(embedded)[mask > 0])
-      if label is not None:
-        labels.append(label[mask > 0])
+      facts = {name: batch[name] for name in ('mask', 'label') if name in batch}
+      facts = jax.device_get(self.gather(facts))
+      real = facts['mask'] > 0
+      embeddings.append(np.asarray(embedded)[real])
+      if 'label' in facts:
+        labels.append(facts['label'][real])
     return Vectors(
       np.concatenate(embeddings), np.concatenate(labels) if labels else None
     )

@@ -1,4 +1,4 @@
-"""What evaluators look at: vectors of two splits and a classifier's answers.
+"""What evaluators look at: vectors of two splits, relevance, and answers.
 
 Everything is made when first asked for, once, and kept; so evaluators share
 one pass of the encoder over each split.
@@ -6,52 +6,17 @@ one pass of the encoder over each split.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import nested, sharding
-from mrl_jax.embed import probes
+from mrl_jax.embed import answers, probes, relevance, vectors
+from mrl_jax.embed.answers import Answers
+from mrl_jax.embed.relevance import Relevance
 from mrl_jax.embed.vectors import Vectors
-from mrl_jax.shapes import Bool, Float, Int
-
-BEST = 5  # classes kept of every answer
-ROWS_AT_ONCE = 1024  # classified together: [g rows v] logits are alive
-
-
-@dataclasses.dataclass(frozen=True)
-class Answers:
-  """What a classifier says of each query at each of `dims`.
-
-  Attributes:
-    classes: the best few classes, best first.
-    confidence: probability of the best one, the maximum of the softmax.
-    labels: what is true.
-    by: who answered, for people: 'linear head' or 'linear probe'.
-  """
-
-  dims: tuple[int, ...]
-  classes: Int[np.ndarray, 'g q k']
-  confidence: Float[np.ndarray, 'g q']
-  labels: Int[np.ndarray, 'q']
-  by: str
-
-  @property
-  def right(self) -> Bool[np.ndarray, 'g q']:
-    return self.classes[..., 0] == self.labels
-
-  def at(self, dims: Sequence[int]) -> 'Answers':
-    """The same answers at some of the dims only."""
-    index = [self.dims.index(m) for m in dims]
-    return dataclasses.replace(
-      self,
-      dims=tuple(dims),
-      classes=self.classes[index],
-      confidence=self.confidence[index],
-    )
+from mrl_jax.shapes import Int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,12 +27,17 @@ class Evidence:
     dims: every dimension to evaluate, increasing, the last is the width.
     trained: those that were trained, or, of foreign vectors, `dims`.
     mesh: whose devices search and classify.
-    embed: f(split) -> Vectors of 'train' or 'validation'; of a task it takes
-      other examples {'image', 'label'} too, and start= and stop= rows.
+    make_database: () -> the vectors that are searched and that probes learn
+      from: the training split.
+    make_queries: () -> the vectors that every result is about: the validation
+      split.
     names: of the classes, () if unknown.
-    logits: f(embeddings [b d], dims) -> [g b v] of a trained head, or None.
-    images: f(split, rows) -> [n h w c] uint8, or None for foreign vectors.
-    saliency: f(images, classes, dims) -> [g n h w] in [0, 1], or None.
+    functions: what a task can do beyond that, by name. Any may be missing:
+      'embed': f(records, start=, stop=) -> Vectors of a split or of records;
+      'logits': f(embeddings [b d], dims) -> [g b v] of a trained head;
+      'images': f(split, rows) -> uint8 [n h w c];
+      'saliency': f(images, classes, dims) -> [g n h w] in [0, 1].
+    relate: f(queries, database) -> Relevance; None for by class.
   """
 
   dims: tuple[int, ...]
@@ -76,75 +46,77 @@ class Evidence:
   make_database: Callable[[], Vectors]
   make_queries: Callable[[], Vectors]
   names: tuple[str, ...] = ()
-  functions: dict = dataclasses.field(default_factory=dict)
-  relate: Callable | None = None
-
-  @property
-  def embed(self):
-    return self.functions['embed']
-
-  @property
-  def logits(self):
-    return self.functions.get('logits')
-
-  @property
-  def images(self):
-    return self.functions.get('images')
-
-  @property
-  def saliency(self):
-    return self.functions.get('saliency')
+  functions: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  relate: Callable[[Vectors, Vectors], Relevance] | None = None
 
   @functools.cached_property
   def database(self) -> Vectors:
-    """The training split: searched, and what probes learn from."""
     return self.make_database()
 
   @functools.cached_property
   def queries(self) -> Vectors:
-    """The validation split: what every result is about."""
     return self.make_queries()
 
   @functools.cached_property
-  def head(self) -> Answers:
-    """The trained head's answers to the queries; only if `logits` is there."""
-    return self.classify(self.queries)
+  def relevance(self) -> Relevance | None:
+    """What each query should find; None without labels and `relate`."""
+    relate = self.relate or relevance.by_class
+    return relate(self.queries, self.database)
 
   @functools.cached_property
   def answers(self) -> Answers:
-    """The head's answers, of foreign vectors those of a linear probe."""
-    return self.head if self.logits else self.classify(self.queries)
+    """The trained head's answers to the queries, without one the probe's."""
+    return self.classify(self.queries)
 
   @functools.cached_property
-  def fitted(self) -> dict:
+  def _probes(self) -> dict[probes.Options, probes.Probe]:
     return {}
 
-  def probe(self, **options) -> probes.Probe:
-    """A linear probe at every dim, fitted on the database; see probes.fit."""
-    key = tuple(sorted(options.items()))
-    if key not in self.fitted:
-      self.fitted[key] = probes.fit(self.database, self.dims, **options)
-    return self.fitted[key]
+  def probe(self, options: probes.Options = probes.DEFAULTS) -> probes.Probe:
+    """A linear probe at every dim, fitted on the database once per options."""
+    if options not in self._probes:
+      self._probes[options] = probes.fit(self.database, self.dims, options)
+    return self._probes[options]
 
-  def classify(self, vectors: Vectors) -> Answers:
+  def classify(self, asked: Vectors) -> Answers:
     """Answers to any vectors, by the head or, without one, by the probe."""
-    logits = self.logits or self.probe().logits
-    classes, confidence = decide(logits, vectors.embeddings, self.dims)
-    if self.logits is None:  # a probe's columns are the classes it has seen
-      classes = self.probe().classes[classes]
-    by = 'linear head' if self.logits else 'linear probe'
-    return Answers(self.dims, classes, confidence, vectors.labels, by)
+    if 'logits' in self.functions:
+      return answers.of_head(self.functions['logits'], asked, self.dims)
+    return answers.of_probe(self.probe(), asked, self.dims)
 
   def has(self, *needs: str) -> bool:
-    """True if all of 'labels', 'head', 'images' that are named are there."""
-    there = {
-      'labels': lambda: (
-        self.queries.labels is not None and self.database.labels is not None
-      ),
-      'logits': lambda: self.logits is not None,
-      'images': lambda: self.images is not None,
+    """Whether all needs are met.
+
+    A need is 'labels', of both sides, 'query_labels', 'relevance' or the name
+    of a function.
+    """
+    known = {
+      'labels': lambda: self.has('query_labels') and _labelled(self.database),
+      'query_labels': lambda: _labelled(self.queries),
+      'relevance': lambda: self.relevance is not None,
     }
-    return all(there[need]() for need in needs)
+    unknown = [need for need in needs if need not in known]
+    return all(need in self.functions for need in unknown) and all(
+      known[need]() for need in needs if need in known
+    )
+
+  def sample(
+    self, random: np.random.Generator, rows: int, queries: int
+  ) -> tuple[Vectors, Vectors, Relevance | None]:
+    """(queries, database, relevance) with at most so many rows and queries."""
+    near = vectors.draw(random, len(self.database), rows)
+    asked = vectors.draw(random, len(self.queries), queries)
+    related = self.relevance and self.relevance.at(asked, near)
+    return _some(self.queries, asked), _some(self.database, near), related
+
+
+def _labelled(side: Vectors) -> bool:
+  return side.labels is not None
+
+
+def _some(side: Vectors, rows: Int[np.ndarray, 'n']) -> Vectors:
+  """The rows drawn; the side itself, perhaps mapped, where that is all."""
+  return side if len(rows) == len(side) else side.at(rows)
 
 
 def of_vectors(
@@ -154,6 +126,7 @@ def of_vectors(
   extra: Sequence[int] = (),
   names: Sequence[str] = (),
   mesh: Mesh | None = None,
+  relate: Callable[[Vectors, Vectors], Relevance] | None = None,
 ) -> Evidence:
   """The evidence of embeddings that are not ours.
 
@@ -171,30 +144,11 @@ def of_vectors(
     )
   dims = nested.check_dims(dims or nested.spaced(width), width)
   return Evidence(
-    dims=tuple(sorted({*dims, *extra})),
+    dims=nested.check_dims(sorted({*dims, *extra}), width, 'extra'),
     trained=dims,
     mesh=mesh or sharding.make_mesh(),
     make_database=lambda: database,
     make_queries=lambda: queries,
     names=tuple(names),
+    relate=relate,
   )
-
-
-def decide(logits: Callable, embeddings, dims) -> tuple:
-  """(best classes [g q k], confidence [g q]) of logits, in chunks of rows."""
-  parts = []
-  for start in range(0, len(embeddings), ROWS_AT_ONCE):
-    rows = np.asarray(embeddings[start : start + ROWS_AT_ONCE])
-    full = np.pad(rows, ((0, ROWS_AT_ONCE - len(rows)), (0, 0)))
-    found = jax.device_get(best_and_confidence(logits(full, dims)))
-    parts.append([part[:, : len(rows)] for part in found])
-  return tuple(np.concatenate(part, axis=1) for part in zip(*parts))
-
-
-@jax.jit
-def best_and_confidence(scores: Float[jax.Array, 'g b v']) -> tuple:
-  """Best classes, of equal ones the smaller first, and the best's softmax."""
-  scores = scores.astype(jnp.float32)
-  best = jax.lax.top_k(scores, min(BEST, scores.shape[-1]))[1]
-  confidence = jnp.max(jax.nn.softmax(scores, axis=-1), axis=-1)
-  return best, confidence

@@ -1,9 +1,10 @@
 """A checkpoint's embeddings as files: mapped rows, their labels, what they are.
 
 A folder holds, of each split, `<split>.npy` (rows x width, not normalised),
-`<split>.parquet` (id, label, class) and, in all, one `meta.json`. Rows are
-written in parts; `<split>.progress.json` says how many are safe on disk, so
-an export that was stopped goes on behind the last whole part.
+`<split>.parquet` (id, and label and class if there are labels) and, in all,
+one `meta.json`. Rows are written in parts; `<split>.progress.json` says how
+many are safe on disk, so an export that was stopped goes on behind the last
+whole part.
 """
 
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mrl_jax import progress
-from mrl_jax.embed.vectors import Vectors
+from mrl_jax.embed.vectors import Vectors, class_name
 
 DTYPES = ('float32', 'float16')
 PART_ROWS = 8192
@@ -59,16 +60,16 @@ def run(
     'normalised': False,
     'classes': list(names),
   }
-  rows = check_same(folder, facts, splits)
-  wait('checked')
-  if leads():
+  rows = _all_rows(folder, facts, splits)
+  _wait('checked')
+  if _leads():
     folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / 'meta.json', facts | {'rows': rows})
+    _replace(folder / 'meta.json', facts | {'rows': rows})
   for split, count in splits.items():
-    export_split(embed, split, count, folder, names, dtype, part_rows)
+    _export_split(embed, split, count, folder / split, names, dtype, part_rows)
 
 
-def check_same(folder: Path, facts: dict, splits: Mapping) -> dict:
+def _all_rows(folder: Path, facts: dict, splits: Mapping) -> dict:
   """The rows of every split, earlier ones too, once nothing else changed."""
   path = folder / 'meta.json'
   if not path.exists():
@@ -78,104 +79,105 @@ def check_same(folder: Path, facts: dict, splits: Mapping) -> dict:
     rows = old.pop('rows')
   except (ValueError, KeyError) as error:
     raise ValueError(f'{path} is damaged; delete {folder}') from error
-  both = [name for name in splits if name in rows]
-  wrong = [
-    (key, old.get(key), facts.get(key))
-    for key in sorted(old.keys() | facts.keys())
-    if old.get(key) != facts.get(key)
-  ]
-  wrong += [
-    (f'{name} rows', rows[name], splits[name])
-    for name in both
-    if rows[name] != splits[name]
-  ]
-  if wrong:
-    key, before, now = wrong[0]
-    raise ValueError(
-      f'{folder} holds an export with {key}={short(before)}, this one has '
-      f'{short(now)}; name another folder or delete that one'
-    )
+  before = old | {f'{name} rows': rows[name] for name in splits if name in rows}
+  now = facts | {
+    f'{name} rows': splits[name] for name in splits if name in rows
+  }
+  for key in sorted(before.keys() | now.keys()):
+    if before.get(key) != now.get(key):
+      raise ValueError(
+        f'{folder} holds an export with {key}={_short(before.get(key))}, this '
+        f'one has {_short(now.get(key))}; name another folder or delete that '
+        'one'
+      )
   return rows | dict(splits)
 
 
-def short(value) -> str:
-  text = str(value)
-  return text if len(text) <= 60 else text[:57] + '...'
+def _short(value) -> str:
+  words = str(value)
+  return words if len(words) <= 60 else words[:57] + '...'
 
 
-def export_split(embed, split, count, folder, names, dtype, part_rows) -> None:
+def _export_split(embed, split, count, stem, names, dtype, part_rows) -> None:
   """Embeds and writes one split from the last safe row on."""
-  array, labels = folder / f'{split}.npy', folder / f'{split}.labels.npy'
-  marker, table = folder / f'{split}.progress.json', folder / f'{split}.parquet'
-  done = agreed(safe_rows(marker, array, count))
-  shown = Shown(split, done, count)
-  first = done
+  array, labels, marker, table = (
+    stem.with_name(f'{split}.{end}')
+    for end in ('npy', 'labels.npy', 'progress.json', 'parquet')
+  )
+  first = _agreed(_safe_rows(marker, array, count))
+  started = time.perf_counter()
+  if first:
+    progress.say(f'{split}: {first:,} of {count:,} rows are there already')
   for part, start in enumerate(range(first, count, part_rows)):
     stop = min(start + part_rows, count)
     vectors = embed(split, start=start, stop=stop)
-    rows = fitting(vectors.embeddings, stop - start, dtype, split, start)
+    rows = _fitting(vectors.embeddings, stop - start, dtype, split, start)
     if start == 0:
-      if leads():
-        create(array, (count, rows.shape[1]), dtype)
-        create(labels, (count,), 'int64')
+      if _leads():
+        _create(array, (count, rows.shape[1]), dtype)
+        labels.unlink(missing_ok=True)
+        if vectors.labels is not None:
+          _create(labels, (count,), 'int64')
         table.unlink(missing_ok=True)
-      wait(f'{split} created')
+      _wait(f'{split} created')
     if part % jax.process_count() == jax.process_index():
-      write(array, start, rows)
-      write(labels, start, np.asarray(vectors.labels, np.int64))
-    wait(f'{split} {stop}')
-    if leads():
-      replace(marker, {'rows': stop})
-    shown.report(stop)
-  if leads() and not table.exists():
-    write_table(table, np.load(labels, mmap_mode='r'), names)
-    labels.unlink()
-  wait(f'{split} done')
+      write_rows(array, start, rows)
+      if vectors.labels is not None:
+        write_rows(labels, start, np.asarray(vectors.labels, np.int64))
+    _wait(f'{split} {stop}')
+    if _leads():
+      _replace(marker, {'rows': stop})
+    _report(split, first, stop, count, started)
+  if _leads() and not table.exists():
+    known = np.load(labels, mmap_mode='r') if labels.exists() else None
+    write_table(table, count, known, names)
+    labels.unlink(missing_ok=True)
+  _wait(f'{split} done')
 
 
-def safe_rows(marker: Path, array: Path, count: int) -> int:
+def _safe_rows(marker: Path, array: Path, count: int) -> int:
   """Rows that are known to be on disk whole."""
   if not marker.exists():
     return 0
   try:
-    done = json.loads(marker.read_text())['rows']
-    whole = 0 <= done <= count and len(np.load(array, mmap_mode='r')) == count
+    rows = json.loads(marker.read_text())['rows']
+    whole = 0 <= rows <= count and len(np.load(array, mmap_mode='r')) == count
   except (OSError, ValueError, KeyError, TypeError):
     whole = False
   if not whole:
     raise ValueError(
       f'{array} does not fit {marker}; delete both to export these rows again'
     )
-  return done
+  return rows
 
 
-def fitting(embeddings, rows: int, dtype: str, split: str, start: int):
+def _fitting(embeddings, count: int, dtype: str, split: str, start: int):
   """The rows in their dtype, once they are as many and as small as needed."""
-  if len(embeddings) != rows:
+  if len(embeddings) != count:
     raise ValueError(
-      f'{split}: {len(embeddings)} rows came where {rows} from row {start} '
+      f'{split}: {len(embeddings)} rows came where {count} from row {start} '
       'were asked for'
     )
   with np.errstate(over='ignore'):
-    found = np.ascontiguousarray(embeddings, dtype)
-  wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    rows = np.ascontiguousarray(embeddings, dtype)
+  wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
   if len(wrong):
     raw = np.asarray(embeddings)[wrong[0]]
     fix = 'export float32' if np.isfinite(raw).all() else 'the run diverged'
     raise ValueError(
       f'{split}: row {start + wrong[0]} is not finite in {dtype}; {fix}'
     )
-  return found
+  return rows
 
 
-def create(path: Path, shape: tuple[int, ...], dtype: str) -> None:
+def _create(path: Path, shape: tuple[int, ...], dtype: str) -> None:
   """An .npy file of zeros, whatever was there."""
   array = np.lib.format.open_memmap(path, 'w+', np.dtype(dtype), shape)
   array.flush()
 
 
-def write(path: Path, start: int, rows: np.ndarray) -> None:
-  """Rows into their place in the file, safe on disk when this returns.
+def write_rows(path: Path, start: int, rows: np.ndarray) -> None:
+  """Writes rows into their place in the file, safe on disk when it returns.
 
   By seek and write: two hosts that map one page of a network file each write
   back the whole of it.
@@ -192,20 +194,24 @@ def write(path: Path, start: int, rows: np.ndarray) -> None:
     os.fsync(file.fileno())
 
 
-def write_table(path: Path, labels: np.ndarray, names: Sequence[str]) -> None:
-  """Columns id (the row), label and class (its name, or the label)."""
+def write_table(
+  path: Path, count: int, labels: np.ndarray | None, names: Sequence[str]
+) -> None:
+  """Writes columns id (the row), label and class (its name, or the label)."""
   import pyarrow
   from pyarrow import parquet
 
-  labels = np.asarray(labels)
-  known = [names[i] if 0 <= i < len(names) else str(i) for i in labels.tolist()]
-  columns = {'id': np.arange(len(labels)), 'label': labels, 'class': known}
+  columns = {'id': np.arange(count)}
+  if labels is not None:
+    labels = np.asarray(labels)
+    words = [class_name(label, names) for label in labels.tolist()]
+    columns |= {'label': labels, 'class': words}
   part = path.with_suffix('.parquet.part')
   parquet.write_table(pyarrow.table(columns), part)
   os.replace(part, path)
 
 
-def replace(path: Path, values: dict) -> None:
+def _replace(path: Path, values: dict) -> None:
   """JSON in the file's place, whole or not at all."""
   part = path.with_name(path.name + '.part')
   with open(part, 'w') as file:
@@ -215,37 +221,27 @@ def replace(path: Path, values: dict) -> None:
   os.replace(part, path)
 
 
-def leads() -> bool:
+def _leads() -> bool:
   return jax.process_index() == 0
 
 
-def wait(name: str) -> None:
+def _wait(name: str) -> None:
   """Returns once every process is here."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(f'export {name}')
 
 
-def agreed(rows: int) -> int:
+def _agreed(rows: int) -> int:
   """The first process's number on all."""
   if jax.process_count() == 1:
     return rows
   return int(multihost_utils.broadcast_one_to_all(np.int64(rows)))
 
 
-class Shown:
+def _report(split: str, first: int, row: int, total: int, started) -> None:
   """The line a person watches: rows, rows/s, time left."""
-
-  def __init__(self, split: str, first: int, total: int):
-    self.split, self.first, self.total = split, first, total
-    self.started = time.perf_counter()
-    if first:
-      progress.say(f'{split}: {first:,} of {total:,} rows are there already')
-
-  def report(self, row: int) -> None:
-    seconds = max(time.perf_counter() - self.started, 1e-9)
-    rate = (row - self.first) / seconds
-    left = progress.duration((self.total - row) / rate)
-    progress.say(
-      f'{self.split}  {row:>9,}/{self.total:,} rows  {rate:9,.0f} rows/s  '
-      f'{left} left'
-    )
+  rate = (row - first) / max(time.perf_counter() - started, 1e-9)
+  left = progress.duration((total - row) / rate)
+  progress.say(
+    f'{split}  {row:>9,}/{total:,} rows  {rate:9,.0f} rows/s  {left} left'
+  )

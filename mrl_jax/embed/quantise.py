@@ -1,8 +1,8 @@
 """Embeddings in fewer bytes: float16, float8, int8 and one bit a dimension.
 
-Rows are normalised at full width first. Every code belongs to one coordinate,
-so the codes of a prefix are the prefix of the codes: one store serves all
-dims, and what is cut is cut before bits are packed.
+Rows have length 1 at full width (nested.unit). Every code belongs to one
+coordinate, so the codes of a prefix are the prefix of the codes: one store
+serves all dims, and what is cut is cut before bits are packed.
 """
 
 import dataclasses
@@ -10,24 +10,24 @@ import dataclasses
 import ml_dtypes
 import numpy as np
 
-from mrl_jax.shapes import Float, Int
+from mrl_jax.shapes import Float
 
 PRECISIONS = ('float32', 'float16', 'float8', 'int8', 'binary')
 LEVELS = 255  # int8 codes -128 to 127
 FLOAT8 = ml_dtypes.float8_e4m3fn
 FLOAT8_AIM = 240.0  # the calibrated maximum lands here, below the largest 448
 FLOAT8_LARGEST = 448.0
-TINY = 1e-12
+SMALLEST = 1e-12  # range of rows that are all zero
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration:
+class Ranges:
   """What a store keeps once, whatever its number of rows.
 
   Attributes:
     low: of each coordinate, what int8 maps to -128; values below are clipped.
     high: likewise to 127.
-    largest: magnitude over all coordinates, for float8.
+    largest: magnitude of all coordinates, for float8.
     centre: what the sign bit is around.
   """
 
@@ -43,34 +43,26 @@ class Calibration:
     return np.where(step > 0, step, 1).astype(np.float32)
 
 
-def normalised(embeddings: Float[np.ndarray, 'n d']) -> np.ndarray:
-  """Float32 rows at length 1 at their full width; zero rows stay zero."""
-  z = np.array(embeddings, np.float32)
-  lengths = np.sqrt(np.einsum('nd,nd->n', z, z))
-  z /= np.maximum(lengths, TINY)[:, None]
-  return z
-
-
-def calibrate(
+def measure(
   rows: Float[np.ndarray, 'n d'], clip: float = 0.001, centre: str = 'mean'
-) -> Calibration:
-  """Ranges of normalised rows; `clip` of each end is left out.
+) -> Ranges:
+  """The ranges of unit rows; `clip` of each end is left out.
 
   Args:
     centre: of the sign bit: 'mean', or 'zero'.
   """
-  check_options(clip, centre)
+  check_ranges(clip, centre)
   low, high = np.quantile(rows, (clip, 1 - clip), axis=0).astype(np.float32)
   mean = np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
-  largest = float(max(np.max(np.abs(low)), np.max(np.abs(high)), TINY))
+  largest = float(max(np.max(np.abs(low)), np.max(np.abs(high)), SMALLEST))
   middle = mean if centre == 'mean' else np.zeros_like(mean)
-  return Calibration(low, high, largest, middle)
+  return Ranges(low, high, largest, middle)
 
 
 def encode(
-  rows: Float[np.ndarray, 'n m'], precision: str, by: Calibration
+  rows: Float[np.ndarray, 'n m'], precision: str, by: Ranges
 ) -> np.ndarray:
-  """Codes of normalised rows, or of a prefix of them; never wraps.
+  """Codes of unit rows, or of a prefix of them; never wraps.
 
   [n m] of the precision's type; for 'binary' [n ceil(m / 8)] bytes, each row
   filled up to whole bytes with 0 on its own.
@@ -84,11 +76,11 @@ def encode(
     return np.clip(codes, -128, 127).astype(np.int8)
   if precision == 'binary':
     return np.packbits(rows > by.centre[:m], axis=1)
-  return rows.astype(np.dtype(check(precision)))
+  return rows.astype(np.dtype(_known(precision)))
 
 
 def decode(
-  codes: np.ndarray, precision: str, by: Calibration, dim: int
+  codes: np.ndarray, precision: str, by: Ranges, dim: int
 ) -> Float[np.ndarray, 'n m']:
   """The float32 values that codes of `dim` coordinates stand for.
 
@@ -103,7 +95,7 @@ def decode(
   if precision == 'binary':
     bits = np.unpackbits(codes, axis=1, count=dim)
     return bits.astype(np.float32) * 2 - 1
-  check(precision)
+  _known(precision)
   return codes.astype(np.float32)
 
 
@@ -112,18 +104,10 @@ def vector_bytes(precision: str, dim: int) -> int:
   if precision == 'binary':
     return -(-dim // 8)
   each = {'float32': 4, 'float16': 2, 'float8': 1, 'int8': 1}
-  return each[check(precision)] * dim
+  return each[_known(precision)] * dim
 
 
-def hamming(
-  one: Int[np.ndarray, 'q n'], two: Int[np.ndarray, 'r n']
-) -> Int[np.ndarray, 'q r']:
-  """Bits in which packed rows differ."""
-  differ = one[:, None, :] ^ two[None, :, :]
-  return np.bitwise_count(differ).sum(axis=-1, dtype=np.int64)
-
-
-def check(precision: str) -> str:
+def _known(precision: str) -> str:
   if precision not in PRECISIONS:
     raise ValueError(
       f'precision={precision!r} must be one of {", ".join(PRECISIONS)}'
@@ -131,8 +115,8 @@ def check(precision: str) -> str:
   return precision
 
 
-def check_options(clip: float, centre: str) -> None:
-  """Raises ValueError for what `calibrate` cannot take."""
+def check_ranges(clip: float, centre: str) -> None:
+  """Raises ValueError for what `measure` cannot take."""
   if not 0 <= clip < 0.5:
     raise ValueError(f'clip={clip} must be from 0 to below 0.5')
   if centre not in ('mean', 'zero'):

@@ -15,27 +15,15 @@ ROWS_AT_ONCE = 16384
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-  """z -> (z - mean) @ matrix.
-
-  Attributes:
-    variance: of each output over the rows it was fitted on, decreasing;
-      about 0 instead of the mean for `svd`; None for random maps.
-  """
+  """z -> (z - mean) @ matrix."""
 
   mean: Float[np.ndarray, 'd']
   matrix: Float[np.ndarray, 'd d']
-  variance: Float[np.ndarray, 'd'] | None = None
 
   def __call__(self, embeddings: Float[np.ndarray, 'n d']) -> np.ndarray:
     """[n d] float32; cut it to m to reduce to m dimensions."""
     z = np.asarray(embeddings, np.float32) - self.mean.astype(np.float32)
     return z @ self.matrix.astype(np.float32)
-
-  @property
-  def explained(self) -> Float[np.ndarray, 'd']:
-    """Share of the whole variance in each prefix; all 1 if there is none."""
-    sums = np.cumsum(self.variance)
-    return sums / sums[-1] if sums[-1] > 0 else np.ones_like(sums)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +41,24 @@ def pca(embeddings: Float[np.ndarray, 'r d']) -> Linear:
 
   The sign of each is such that its largest entry is above 0.
   """
-  mean, square = moments(embeddings)
-  return components(mean, square - np.outer(mean, mean))
+  mean, square = _moments(embeddings)
+  return _components(mean, square - np.outer(mean, mean))
 
 
 def svd(embeddings: Float[np.ndarray, 'r d']) -> Linear:
   """Right singular vectors of the rows as they are, not centred."""
-  mean, square = moments(embeddings)
-  return components(np.zeros_like(mean), square)
+  mean, square = _moments(embeddings)
+  return _components(np.zeros_like(mean), square)
 
 
-def components(mean, square) -> Linear:
-  values, vectors = np.linalg.eigh(square)
-  values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+def _components(mean, square) -> Linear:
+  vectors = np.linalg.eigh(square)[1][:, ::-1]
   largest = np.argmax(np.abs(vectors), axis=0)
   signs = np.sign(vectors[largest, np.arange(len(largest))])
-  return Linear(mean, vectors * signs, values)
+  return Linear(mean, vectors * signs)
 
 
-def moments(embeddings) -> tuple:
+def _moments(embeddings) -> tuple:
   """(mean [d], mean of z z^T [d d]) in float64, chunk by chunk."""
   width = embeddings.shape[1]
   total, square = np.zeros(width), np.zeros((width, width))

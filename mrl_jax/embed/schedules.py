@@ -2,9 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-
-KEPT = (1, 2, 5, 10, 20)  # times k: shortlists worth a try
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,16 +61,3 @@ def mflops(schedule: Schedule, rows: int, rerank: bool = True) -> float:
   """
   steps = zip(schedule.keeps, schedule.dims) if rerank else ()
   return (rows * schedule.dim + sum(n * m for n, m in steps)) / 1e6
-
-
-def candidates(dims: Sequence[int], k: int, rows: int) -> list[Schedule]:
-  """Schedules worth a try: one rerank at full width, or one before it."""
-  width, keeps = (
-    dims[-1],
-    sorted({min(n * k, rows) for n in KEPT}, reverse=True),
-  )
-  found = [adaptive(dim, keep, width) for dim in dims[:-1] for keep in keeps]
-  for dim, middle in itertools.combinations(dims[:-1], 2):
-    for many, few in itertools.combinations(keeps, 2):
-      found.append(Schedule(dim, (many, few), (middle, width)))
-  return found

@@ -18,12 +18,12 @@ class Scale(NamedTuple):
   rows: Float[Array, 'r']
   columns: Float[Array, 'q']
 
-  def all(self, products: Float[Array, 'r q']) -> Float[Array, 'r q']:
+  def whole(self, products: Float[Array, 'r q']) -> Float[Array, 'r q']:
     scaled = products * self.rows[:, None] * self.columns
     return jnp.where(self.new[:, None], scaled, -jnp.inf)
 
-  def some(self, products, rows: Int[Array, 'n q']) -> Float[Array, 'n q']:
-    """`all` at some rows of each column; those beyond the last are not new."""
+  def at(self, products, rows: Int[Array, 'n q']) -> Float[Array, 'n q']:
+    """`whole` at rows of each column; those beyond the last are not new."""
     near = jnp.take_along_axis(products, rows, axis=0, mode='clip')
     scaled = near * self.rows.at[rows].get(mode='clip') * self.columns
     new = self.new.at[rows].get(mode='fill', fill_value=False)
@@ -39,22 +39,22 @@ def exactly(products: Float[Array, 'r q'], scale: Scale, k: int) -> tuple:
   equal scores the smaller row comes first.
   """
   if len(products) <= GROUP * k:
-    scores = scale.all(products)
+    scores = scale.whole(products)
     return jax.lax.top_k(scores.T, min(k, len(products)))
-  rows = members(best_rows(group_maxima(scale.all(products)), k))
-  best, order = jax.lax.top_k(scale.some(products, rows.T).T, k)
+  rows = _members(_best_rows(group_maxima(scale.whole(products)), k))
+  best, order = jax.lax.top_k(scale.at(products, rows.T).T, k)
   return best, jnp.take_along_axis(rows, order, axis=-1)
 
 
-def best_rows(scores: Float[Array, 'r q'], k: int) -> Int[Array, 'q k']:
+def _best_rows(scores: Float[Array, 'r q'], k: int) -> Int[Array, 'q k']:
   """Rows of the k best scores or all, found through groups of groups."""
   if len(scores) <= GROUP * k:
     return jax.lax.top_k(scores.T, min(k, len(scores)))[1]
-  rows = members(best_rows(group_maxima(scores), k))
-  some = jnp.take_along_axis(
+  rows = _members(_best_rows(group_maxima(scores), k))
+  near = jnp.take_along_axis(
     scores, rows.T, axis=0, mode='fill', fill_value=-jnp.inf
   )
-  order = jax.lax.top_k(some.T, k)[1]
+  order = jax.lax.top_k(near.T, k)[1]
   return jnp.take_along_axis(rows, order, axis=-1)
 
 
@@ -67,7 +67,7 @@ def group_maxima(scores: Float[Array, 'r q']) -> Float[Array, 'n q']:
   return jnp.max(scores.reshape(-1, GROUP, scores.shape[1]), axis=1)
 
 
-def members(groups: Int[Array, 'q k']) -> Int[Array, 'q n']:
+def _members(groups: Int[Array, 'q k']) -> Int[Array, 'q n']:
   """Rows of the groups, increasing."""
   groups = jnp.sort(groups, axis=-1)[..., None]
   rows = groups * GROUP + jnp.arange(GROUP, dtype=jnp.int32)
@@ -78,15 +78,15 @@ def approximately(products: Float[Array, 'r q'], scale: Scale, k: int):
   """(scores, rows) [q k] of most of the k best, or of all."""
   return tuple(
     jax.lax.approx_max_k(
-      scale.all(products).T,
+      scale.whole(products).T,
       min(k, len(products)),
       recall_target=RECALL_TARGET,
     )
   )
 
 
-def merge(best, found, k: int) -> tuple:
+def merge(best, new, k: int) -> tuple:
   """The k best of two lists; equal scores keep the order of the lists."""
-  scores, rows = (jnp.concatenate(both, axis=-1) for both in zip(best, found))
+  scores, rows = (jnp.concatenate(both, axis=-1) for both in zip(best, new))
   scores, order = jax.lax.top_k(scores, k)
   return scores, jnp.take_along_axis(rows, order, axis=-1)

@@ -1,10 +1,11 @@
 """Evaluators: evidence in, rows keyed by dimension out.
 
 A row here is a class built as `Evaluator(**options)`, its options the keys of
-`config.eval.<name>`. `needs` says what evidence it cannot do without, out of
-'labels', 'head' and 'images'; `metrics` names what it reports at every dim, as
+`config.eval.<name>`. `needs` says what evidence it cannot do without, in the
+words of `Evidence.has`; `metrics` names what it reports at every dim, as
 checkpoint.best writes it. `run(evidence)` returns (result rows, details):
 details are JSON-able, empty if there are none, and stand in `<name>.json`.
+An evaluator's own helpers stand beside it, in a folder of its name.
 """
 
 from mrl_jax.evaluators import (

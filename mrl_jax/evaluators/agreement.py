@@ -19,49 +19,48 @@ class Agreement:
   needs = ('labels',)
   metrics = ('first_right',)
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
     every = evidence.answers
     dims = tuple(m for m in evidence.dims if m in evidence.trained)
     answers = every.at(dims or evidence.dims)
     width, n = answers.dims[-1], len(every.labels)
-    right = answers.right
-    first = first_right(right)
+    first = _first_right(answers.right)
     smallest = np.append(answers.dims, width)[first]
-    chosen = majority(answers.classes[..., 0])
-    counts = np.bincount(first_right(every.right), minlength=len(every.dims))
-    counts = np.append(counts, 0)[: len(every.dims) + 1].tolist()
-    results = [
-      rows.proportion(
-        'agreement',
-        'oracle',
-        width,
-        int(np.sum(first < len(right))),
-        n,
-        expected_dim=float(np.mean(smallest)),
-      ),
-      rows.proportion(
-        'agreement', 'vote', width, int(np.sum(chosen == answers.labels)), n
-      ),
-    ]
+    vote = majority(answers.classes[..., 0])
+    counts = np.bincount(
+      _first_right(every.right), minlength=len(every.dims) + 1
+    ).tolist()
+    oracle = rows.proportion(
+      'agreement',
+      'oracle',
+      width,
+      int(np.sum(first < len(answers.dims))),
+      n,
+      expected_dim=float(np.mean(smallest)),
+    )
+    voted = rows.proportion(
+      'agreement', 'vote', width, int(np.sum(vote == answers.labels)), n
+    )
+    results = [oracle, voted]
     results += [
       rows.proportion('agreement', 'first_right', m, count, n)
       for m, count in zip(every.dims, counts)
     ]
     details = {
       'by': every.by,
-      'text': text(results[0], results[1], np.mean(right[-1]), width),
+      'text': _sentence(oracle, voted, np.mean(answers.right[-1]), width),
       'voters': list(answers.dims),
       'dims': list(every.dims),
       'first_right': [
         {'dim': m, 'n': count, 'share': count / n}
         for m, count in zip([*every.dims, 'never'], counts)
       ],
-      'same_answer': same_answers(every.classes[..., 0]),
+      'same_answer': _same_answers(every.classes[..., 0]),
     }
     return results, details
 
 
-def first_right(right: Bool[np.ndarray, 'g q']) -> Int[np.ndarray, 'q']:
+def _first_right(right: Bool[np.ndarray, 'g q']) -> Int[np.ndarray, 'q']:
   """Index of the smallest prefix that is right, g where none is."""
   never = np.ones((1, right.shape[1]), bool)
   return np.argmax(np.concatenate([right, never]), axis=0)
@@ -74,12 +73,12 @@ def majority(classes: Int[np.ndarray, 'g q']) -> Int[np.ndarray, 'q']:
   return classes[winner, np.arange(classes.shape[1])]
 
 
-def same_answers(classes: Int[np.ndarray, 'g q']) -> list[list[float]]:
+def _same_answers(classes: Int[np.ndarray, 'g q']) -> list[list[float]]:
   """[g g] shares of queries to which two prefixes answer the same class."""
   return [np.mean(classes == answer, axis=1).tolist() for answer in classes]
 
 
-def text(oracle: dict, vote: dict, full: float, width: int) -> str:
+def _sentence(oracle: dict, vote: dict, full: float, width: int) -> str:
   return (
     f'Some prefix is right on {100 * oracle["value"]:.1f}% of the queries, at '
     f'{oracle["expected_dim"]:.1f} dimensions on average if it were known '

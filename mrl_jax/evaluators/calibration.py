@@ -3,6 +3,7 @@
 import numpy as np
 
 from mrl_jax import rows
+from mrl_jax.evaluators import options
 from mrl_jax.shapes import Bool, Float, Int
 
 RESAMPLES = 200
@@ -25,11 +26,10 @@ class Calibration:
   metrics = ('ece', 'ece_adaptive')
 
   def __init__(self, bins: int = 15):
-    if bins < 1:
-      raise ValueError(f'bins={bins} must be at least 1')
+    options.at_least(1, bins=bins)
     self.bins = bins
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
     answers, bins = evidence.answers, self.bins
     confidence = np.asarray(answers.confidence, np.float64)
     right, n = answers.right, len(answers.labels)
@@ -40,11 +40,11 @@ class Calibration:
       values = error(summed(gaps, where, bins))
       low, high = bounds(gaps, where, bins)
       results += [
-        rows.make('calibration', metric, *found, n)
-        for found in zip(answers.dims, values, zip(low, high))
+        rows.make('calibration', metric, m, value, interval, n)
+        for m, value, interval in zip(answers.dims, values, zip(low, high))
       ]
       diagrams[metric] = [
-        reliability(*found, bins) for found in zip(confidence, right, where)
+        _reliability(*prefix, bins) for prefix in zip(confidence, right, where)
       ]
     over = np.mean(confidence - right, axis=1).tolist()
     details = {
@@ -54,7 +54,7 @@ class Calibration:
       'reliability': diagrams['ece'],
       'reliability_adaptive': diagrams['ece_adaptive'],
       'overconfidence': over,
-      'text': text(answers.by, answers.dims, over, results),
+      'text': _sentence(answers.by, answers.dims, over, results),
     }
     return results, details
 
@@ -104,14 +104,14 @@ def bounds(
   """
   parts, n = summed(gaps, where, bins), gaps.shape[1]
   rng = np.random.default_rng(SEED)
-  drawn, noise = [], []
+  errors, noise = [], []
   for _ in range(RESAMPLES):
     times = np.bincount(rng.integers(n, size=n), minlength=n)
     resampled = summed(gaps * times, where, bins)
-    drawn.append(error(resampled))
+    errors.append(error(resampled))
     noise.append(error(resampled - parts))
   value = error(parts)
-  few, many = np.quantile(drawn, (0.01, 0.99), axis=0)
+  few, many = np.quantile(errors, (0.01, 0.99), axis=0)
   low = np.where(
     value <= np.quantile(noise, 0.975, axis=0), 0, 2 * value - many
   )
@@ -119,7 +119,7 @@ def bounds(
   return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def reliability(
+def _reliability(
   confidence: Float[np.ndarray, 'q'],
   right: Bool[np.ndarray, 'q'],
   where: Int[np.ndarray, 'q'],
@@ -140,14 +140,12 @@ def reliability(
   ]
 
 
-def text(by: str, dims, over: list[float], rows: list[dict]) -> str:
+def _sentence(by: str, dims, over: list[float], results: list[dict]) -> str:
   """The error of the smallest and the widest prefix, and its direction."""
-  said = []
-  for g in (0, -1)[: len(dims)]:
-    errors = [row['value'] for row in rows if row['metric'] == 'ece']
-    way = 'over' if over[g] > 0 else 'under'
-    said.append(
-      f'{dims[g]} dimensions are off by {100 * errors[g]:.1f} points, '
-      f'{way}confident by {100 * abs(over[g]):.1f}'
-    )
-  return f'Confidence of the {by}: ' + '; '.join(said) + '.'
+  errors = [row['value'] for row in results if row['metric'] == 'ece']
+  clauses = [
+    f'{dims[g]} dimensions are off by {100 * errors[g]:.1f} points, '
+    f'{"over" if over[g] > 0 else "under"}confident by {100 * abs(over[g]):.1f}'
+    for g in (0, -1)[: len(dims)]
+  ]
+  return f'Confidence of the {by}: ' + '; '.join(clauses) + '.'

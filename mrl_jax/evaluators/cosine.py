@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
-from mrl_jax import intervals, rows
+from mrl_jax import intervals, nested, rows
+from mrl_jax.evaluators import options
 from mrl_jax.shapes import Float, Int
 
 BINS = 50
-Z = 1.959964
+PAIRS_AT_ONCE = 4096
 
 
 class Cosine:
@@ -28,46 +29,41 @@ class Cosine:
   metrics = ('positive', 'negative', 'separation')
 
   def __init__(self, pairs: int = 20000, seed: int = 0):
-    if pairs < 2:
-      raise ValueError(f'pairs={pairs} must be at least 2')
+    options.at_least(2, pairs=pairs)
     self.pairs, self.seed = pairs, seed
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
-    queries, database = evidence.queries, evidence.database
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    queries, database, dims = evidence.queries, evidence.database, evidence.dims
     random = np.random.default_rng(self.seed)
-    drawn = draw_pairs(random, queries.labels, database.labels, self.pairs)
-    drawn = {name: pairs for name, pairs in drawn.items() if len(pairs[0])}
-    kinds = {
-      name: prefix_cosines(queries, database, pairs, evidence.dims)
-      for name, pairs in drawn.items()
+    pairs = draw_pairs(random, queries.labels, database.labels, self.pairs)
+    pairs = {kind: both for kind, both in pairs.items() if len(both[0])}
+    cosines = {
+      kind: prefix_cosines(queries, database, both, dims)
+      for kind, both in pairs.items()
     }
     results = [
-      rows.make(
-        'cosine', name, m, *clustered_mean(values, drawn[name]), len(values)
-      )
-      for name, found in kinds.items()
-      for m, values in zip(evidence.dims, found)
+      rows.make('cosine', kind, m, *_mean(values, pairs[kind]), len(values))
+      for kind, by_dim in cosines.items()
+      for m, values in zip(dims, by_dim)
     ]
-    if len(kinds) == 2:
-      for g, m in enumerate(evidence.dims):
-        value, interval = separation(
-          *(kinds[name][g] for name in drawn), *drawn.values()
-        )
+    if len(cosines) == 2:
+      for m, positive, negative in zip(dims, *cosines.values()):
+        value, interval = separation(positive, negative, *pairs.values())
         results.append(
           rows.make('cosine', 'separation', m, value, interval, self.pairs)
         )
-    return results, histograms(kinds, evidence.dims)
+    return results, _histograms(cosines, dims)
 
 
-def histograms(kinds, dims) -> dict:
+def _histograms(cosines, dims) -> dict:
   """Counts per kind and dim, over equal bins from -1 to 1."""
   edges = np.linspace(-1, 1, BINS + 1)
   return {
     'dims': list(dims),
     'edges': edges.tolist(),
     'histograms': {
-      name: [np.histogram(np.clip(c, -1, 1), edges)[0].tolist() for c in found]
-      for name, found in kinds.items()
+      kind: [np.histogram(values, edges)[0].tolist() for values in by_dim]
+      for kind, by_dim in cosines.items()
     },
   }
 
@@ -104,41 +100,36 @@ def draw_pairs(
 
 def prefix_cosines(queries, database, pairs, dims) -> Float[np.ndarray, 'g p']:
   """The cosine of each pair at each dim; 0 where a prefix is zero."""
-  found = []
-  for query, row in zip(
-    *(np.array_split(p, len(p) // 4096 + 1) for p in pairs)
-  ):
-    one = np.asarray(queries.embeddings[query], np.float64)
-    two = np.asarray(database.embeddings[row], np.float64)
-    sums = [
-      np.cumsum(product, axis=1)[:, np.asarray(dims) - 1]
-      for product in (one * two, one * one, two * two)
-    ]
-    lengths = np.sqrt(sums[1] * sums[2])
-    cosine = sums[0] / np.where(lengths > 0, lengths, 1)
-    found.append(np.clip(cosine.T, -1, 1))
-  return np.concatenate(found, axis=1)
+  query, row = pairs
+  cosines = np.empty((len(dims), len(query)))
+  for start in range(0, len(query), PAIRS_AT_ONCE):
+    span = slice(start, start + PAIRS_AT_ONCE)
+    left = np.asarray(queries.embeddings[query[span]], np.float64)
+    right = np.asarray(database.embeddings[row[span]], np.float64)
+    for g, m in enumerate(dims):
+      cosines[g, span] = np.vecdot(nested.unit(left, m), nested.unit(right, m))
+  return np.clip(cosines, -1, 1)
 
 
-def deviation(parts) -> float:
+def _deviation(influences) -> float:
   """Standard error of a sum of influences [(influence [p], pairs), ...].
 
   Influences of one query are summed before they are squared, so are those of
   one row, and what both count is taken off once: two-way clustering (Cameron,
   Gelbach and Miller, 2011).
   """
-  total = -sum(np.sum(influence**2) for influence, _ in parts)
+  total = -sum(np.sum(influence**2) for influence, _ in influences)
   for side in (0, 1):
-    ids = np.concatenate([pairs[side] for _, pairs in parts])
-    values = np.concatenate([influence for influence, _ in parts])
+    ids = np.concatenate([pairs[side] for _, pairs in influences])
+    values = np.concatenate([influence for influence, _ in influences])
     total += np.sum(np.bincount(ids, values) ** 2)
   return math.sqrt(max(total, 0.0))
 
 
-def clustered_mean(values: Float[np.ndarray, 'p'], pairs) -> tuple:
+def _mean(values: Float[np.ndarray, 'p'], pairs) -> tuple:
   """(mean, its 95% interval) of a value per pair."""
   mean = float(np.mean(values))
-  half = Z * deviation([((values - mean) / len(values), pairs)])
+  half = intervals.Z * _deviation([((values - mean) / len(values), pairs)])
   return mean, (mean - half, mean + half)
 
 
@@ -162,13 +153,13 @@ def separation(
   above = (ranks[:i] - stats.rankdata(positive)) / j
   below = 1 - (ranks[i:] - stats.rankdata(negative)) / i
   area = float(above.mean())
-  half = Z * deviation(
+  half = intervals.Z * _deviation(
     [
       ((above - area) / i, positive_pairs),
       ((below - area) / j, negative_pairs),
     ]
   )
-  ends = [intervals.mean(part) for part in (above, below)]
+  ends = [intervals.mean(placements) for placements in (above, below)]
   low = max(half, math.hypot(*(area - end[0] for end in ends)))
   high = max(half, math.hypot(*(end[1] - area for end in ends)))
   return area, (max(0.0, area - low), min(1.0, area + high))

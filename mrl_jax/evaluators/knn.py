@@ -1,10 +1,10 @@
 """`knn`: nearest training images of each validation image, per dimension."""
 
-import jax
 import numpy as np
 
 from mrl_jax import rows
-from mrl_jax.embed import search
+from mrl_jax.embed import exact
+from mrl_jax.evaluators import options
 from mrl_jax.shapes import Float, Int
 
 
@@ -20,34 +20,30 @@ class KNN:
   needs = ('labels',)
 
   def __init__(self, neighbours: int = 20, temperature: float = 0.07):
-    if neighbours < 1 or temperature <= 0:
-      raise ValueError(
-        f'neighbours={neighbours} must be at least 1 and '
-        f'temperature={temperature} above 0'
-      )
+    options.at_least(1, neighbours=neighbours)
+    if temperature <= 0:
+      raise ValueError(f'temperature={temperature} must be above 0')
     self.neighbours, self.temperature = neighbours, temperature
     self.metrics = ('top1', f'weighted@{neighbours}')
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
-    database, queries = evidence.database, evidence.queries
-    dims, labels = evidence.dims, queries.labels
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    database, queries, dims = evidence.database, evidence.queries, evidence.dims
     k = min(self.neighbours, len(database))
-    scores, found = jax.device_get(
-      search.nested_top_k(
-        queries.embeddings, database.embeddings, dims, k, evidence.mesh
-      )
+    scores, nearest = exact.nested_top_k(
+      queries.embeddings, database.embeddings, dims, k, evidence.mesh
     )
-    voters = database.labels[found]
+    voters = database.labels[nearest]
+    votes = [
+      weighted_vote(labels, score, self.temperature)
+      for labels, score in zip(voters, scores)
+    ]
     results = []
-    for g, m in enumerate(dims):
-      nearest = int(np.sum(voters[g, :, 0] == labels))
-      results.append(rows.proportion('knn', 'top1', m, nearest, len(labels)))
-    for g, m in enumerate(dims):
-      chosen = weighted_vote(voters[g], scores[g], self.temperature)
-      right = int(np.sum(chosen == labels))
-      results.append(
-        rows.proportion('knn', 'weighted', m, right, len(labels), k=k)
-      )
+    for metric, classes, extra in (
+      ('top1', voters[..., 0], {}),
+      ('weighted', np.stack(votes), {'k': k}),
+    ):
+      right = classes == queries.labels
+      results += rows.proportions('knn', metric, dims, right, **extra)
     return results, {}
 
 

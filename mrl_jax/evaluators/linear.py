@@ -8,21 +8,16 @@ from mrl_jax import rows
 class Linear:
   """The head's own logits on the validation set (arXiv:2205.13147, table 1)."""
 
-  needs = ('labels', 'logits')
+  needs = ('logits', 'query_labels')
   metrics = ('top1', 'top5')
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
-    answers = evidence.head
-    found = answers.classes == answers.labels[:, None]
-    counts = {
-      'top1': np.sum(found[..., 0], axis=-1),
-      'top5': np.sum(found, axis=(-2, -1)),
-    }
-    n = len(answers.labels)
-    results = [
-      rows.proportion('linear', name, m, int(hits), n)
-      for name, count in counts.items()
-      for m, hits in zip(answers.dims, count)
-      if m <= evidence.trained[-1]  # a fixed-feature head reads no further
-    ]
-    return results, {}
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    # A fixed-feature head reads no further than its width.
+    answers = evidence.answers.at(
+      [m for m in evidence.dims if m <= evidence.trained[-1]]
+    )
+    among = np.any(answers.classes == answers.labels[:, None], axis=-1)
+    return [
+      *rows.proportions('linear', 'top1', answers.dims, answers.right),
+      *rows.proportions('linear', 'top5', answers.dims, among),
+    ], {}

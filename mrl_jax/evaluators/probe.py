@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrl_jax import rows
-from mrl_jax.embed import evidence as evidences
-from mrl_jax.embed import probes
+from mrl_jax.embed import answers, probes
 
 
 class LinearProbe:
@@ -24,33 +23,24 @@ class LinearProbe:
 
   def __init__(
     self,
-    solver: str = probes.SOLVERS[0],
-    strengths: Sequence[float] = probes.STRENGTHS,
-    examples: int = probes.EXAMPLES,
+    solver: str = probes.DEFAULTS.solver,
+    strengths: Sequence[float] = probes.DEFAULTS.strengths,
+    examples: int = probes.DEFAULTS.examples,
   ):
-    probes.check_options(strengths, solver, examples)
-    options = dict(solver=solver, strengths=tuple(strengths), examples=examples)
-    # Left out if they are the default, so that the probe which answers in
-    # place of a head is the same one, fitted once.
-    self.options = {
-      name: value
-      for name, value in options.items()
-      if value != probes.fit.__kwdefaults__[name]
-    }
+    self.options = probes.Options(solver, tuple(strengths), examples)
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
-    probe = evidence.probe(**self.options)
-    queries, dims = evidence.queries, evidence.dims
-    best, _ = evidences.decide(probe.logits, queries.embeddings, dims)
-    hits = probe.classes[best[..., 0]] == queries.labels
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    probe, queries = evidence.probe(self.options), evidence.queries
+    right = answers.of_probe(probe, queries, evidence.dims).right
+    hits = np.sum(right, axis=1)
     results = [
       rows.proportion(
-        'probe', 'top1', m, int(right), len(queries), strength=strength
+        'probe', 'top1', m, int(count), len(queries), strength=strength
       )
-      for m, right, strength in zip(dims, np.sum(hits, axis=1), probe.strengths)
+      for m, count, strength in zip(evidence.dims, hits, probe.strengths)
     ]
     details = {
-      'dims': list(dims),
+      'dims': list(evidence.dims),
       'strengths': list(probe.strengths),
       'gradients': list(probe.gradients),
       'classes': len(probe.classes),

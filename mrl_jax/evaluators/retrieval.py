@@ -1,118 +1,103 @@
-"""`retrieval`: how well each prefix finds rows of the query's class."""
+"""`retrieval`: how well each prefix ranks what a query should find."""
 
-import jax
 import numpy as np
 
 from mrl_jax import errors, rows
-from mrl_jax.embed import search
-from mrl_jax.shapes import Bool, Float, Int
+from mrl_jax.embed import exact
+from mrl_jax.evaluators import options
+from mrl_jax.shapes import Float, Int
 
 DEPTHS = (10, 25, 50, 100)
+MEASURES = ('top1', 'map', 'map_min', 'p', 'r', 'ndcg', 'mrr')
 
 
 class Retrieval:
   """Ranked retrieval on cut, normalised prefixes (paper, tables 8 and 9).
 
-  A database row is relevant if it has the query's class. Queries without a
-  relevant row count as 0 in every mean; `without_relevant` says how many.
+  What is relevant, and how much, the evidence's relevance says: without a
+  source of its own, the rows of the query's class. Queries without a relevant
+  row count as 0 in every mean; `without_relevant` says how many.
 
   Args:
     k: depths of the measures, () for those of 10, 25, 50 and 100 that the
       database has rows for.
   """
 
-  needs = ('labels',)
+  needs = ('relevance',)
   metrics = ('top1',)
 
   def __init__(self, k: tuple[int, ...] = ()):
-    k = tuple(k)
-    if list(k) != sorted(set(k)) or any(
-      not isinstance(depth, int) or depth < 1 for depth in k
-    ):
-      raise ValueError(f'k={k} must be whole numbers above 0 that increase')
-    self.k = k
+    self.k = options.whole('k', k)
+    if self.k != tuple(k):
+      raise ValueError(f'k={tuple(k)} must be whole numbers that increase')
 
-  def run(self, evidence) -> tuple[list[dict], dict]:
-    database, queries = evidence.database, evidence.queries
-    size = len(database)
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    database, queries, dims = evidence.database, evidence.queries, evidence.dims
+    size, relevance = len(database), evidence.relevance
     if self.k and self.k[-1] > size:
       raise errors.UsageError(
         f'eval.retrieval.k={self.k[-1]} exceeds the {size} database rows; '
         f'set --config.eval.retrieval.k to at most {size}'
       )
     depths = self.k or tuple(k for k in DEPTHS if k <= size) or (size,)
-    found = jax.device_get(
-      search.nested_top_k(
-        queries.embeddings,
-        database.embeddings,
-        evidence.dims,
-        depths[-1],
-        evidence.mesh,
-      )[1]
-    )
-    total = count_relevant(database.labels, queries.labels)
+    rankings = exact.nested_top_k(
+      queries.embeddings, database.embeddings, dims, depths[-1], evidence.mesh
+    )[1]
+    totals, ideal = relevance.totals, relevance.ideal(depths[-1])
     results = []
-    for m, rows_found in zip(evidence.dims, found):
-      relevant = database.labels[rows_found] == queries.labels[:, None]
+    for m, ranking in zip(dims, rankings):
+      grades = relevance.grades(ranking)
       extra = {
         'mflops': size * m / 1e6,
-        'without_relevant': int(np.sum(total == 0)),
+        'without_relevant': int(np.sum(totals == 0)),
       }
-      values = {('top1', None): relevant[:, 0]}
+      top1 = grades[:, 0] > 0
+      results.append(rows.mean('retrieval', 'top1', m, top1, **extra))
       for k in depths:
-        measured = measures(relevant[:, :k], total)
-        values |= {(name, k): value for name, value in measured.items()}
-      for (name, k), value in values.items():
-        at = {'k': k} if k else {}
-        results.append(rows.mean('retrieval', name, m, value, **at, **extra))
-    return sorted(results, key=lambda row: order(row, depths)), {}
+        measured = measures(grades[:, :k], ideal[:, :k], totals)
+        results += [
+          rows.mean('retrieval', name, m, values, k=k, **extra)
+          for name, values in measured.items()
+        ]
+    return sorted(results, key=_place), {}
 
 
-def order(row, depths):
-  names = ('top1', 'map', 'map_min', 'p', 'r', 'ndcg', 'mrr')
-  return names.index(row['metric']), row.get('k', 0), row['dim']
-
-
-def count_relevant(
-  database: Int[np.ndarray, 'r'], queries: Int[np.ndarray, 'q']
-) -> Int[np.ndarray, 'q']:
-  """How many database rows have each query's class."""
-  classes, counts = np.unique(database, return_counts=True)
-  place = np.searchsorted(classes, queries).clip(max=len(classes) - 1)
-  return np.where(classes[place] == queries, counts[place], 0)
+def _place(row) -> tuple:
+  return MEASURES.index(row['metric']), row.get('k', 0), row['dim']
 
 
 def measures(
-  relevant: Bool[np.ndarray, 'q k'], total: Int[np.ndarray, 'q']
+  grades: Float[np.ndarray, 'q k'],
+  ideal: Float[np.ndarray, 'q k'],
+  totals: Int[np.ndarray, 'q'],
 ) -> dict[str, Float[np.ndarray, 'q']]:
-  """Measures at depth k per query, from its ranking's relevance, best first.
+  """Measures at depth k per query, from the grades of its ranking, best first.
 
-  With rel_i the relevance at rank i, P_i the share of relevant rows among the
-  first i and R = `total` the relevant rows in the whole database:
+  With g_i the grade at rank i, rel_i whether it is above 0, P_i the share of
+  relevant rows among the first i and R = `totals` the relevant rows in the
+  whole database:
 
     p        sum rel_i / k
     r        sum rel_i / R
     map      sum rel_i P_i / k, what the paper calls mAP@k
     map_min  sum rel_i P_i / min(k, R), the usual form: 1 for a perfect ranking
-    ndcg     sum rel_i / log2(i + 1) over that of a perfect ranking
+    ndcg     sum g_i / log2(i + 1) over that of a perfect ranking, `ideal`
     mrr      1 / rank of the first relevant row, 0 if there is none
 
   All are 0 where R = 0.
   """
-  k = relevant.shape[1]
+  k, relevant = grades.shape[1], grades > 0
   rank = np.arange(1, k + 1)
   hits = np.cumsum(relevant, axis=1)
   precisions = np.sum(relevant * hits / rank, axis=1)
-  gains = 1 / np.log2(rank + 1)
-  best = np.minimum(k, total)
-  ideal = np.concatenate([[0.0], np.cumsum(gains)])[best]
+  discounts = 1 / np.log2(rank + 1)
+  best = np.sum(ideal * discounts, axis=1)
   first = np.where(relevant.any(axis=1), relevant.argmax(axis=1) + 1, np.inf)
-  found = hits[:, -1]
   return {
-    'p': found / k,
-    'r': found / np.maximum(total, 1),
+    'p': hits[:, -1] / k,
+    'r': hits[:, -1] / np.maximum(totals, 1),
     'map': precisions / k,
-    'map_min': precisions / np.maximum(best, 1),
-    'ndcg': np.sum(relevant * gains, axis=1) / np.where(best > 0, ideal, 1.0),
+    'map_min': precisions / np.maximum(np.minimum(k, totals), 1),
+    'ndcg': np.sum(grades * discounts, axis=1) / np.where(best > 0, best, 1.0),
     'mrr': 1 / first,
   }

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from mrl_jax import sharding
 from mrl_jax.data import feed, source
-from mrl_jax.embed import evidence, export, vectors
+from mrl_jax.embed import encode, export, files, vectors
 
 ROOT = Path(__file__).parents[2]
 SIZES = {'train': 103, 'validation': 20}
@@ -49,8 +49,8 @@ def exported(folder, embed=embed, sizes=SIZES, **options):
 
 
 def test_what_stands_in_the_folder(tmp_path):
-  files = set(exported(tmp_path / 'e'))
-  assert files == {
+  written = set(exported(tmp_path / 'e'))
+  assert written == {
     'meta.json',
     *(
       f'{split}.{kind}'
@@ -69,7 +69,7 @@ def test_what_stands_in_the_folder(tmp_path):
     assert table['id'] == list(range(len(x)))
     assert table['label'] == y.tolist()
     assert table['class'] == [f'class {label}' for label in y]
-    found, names = vectors.read(f'{tmp_path / "e"}:{split}')
+    found, names = files.read(f'{tmp_path / "e"}:{split}')
     np.testing.assert_array_equal(found.embeddings, x)
     np.testing.assert_array_equal(found.labels, y)
     assert names == NAMES
@@ -110,15 +110,15 @@ def test_a_write_cut_short_is_done_again(tmp_path, monkeypatch):
       raise OSError('disk full')
     real(path, start, rows)
 
-  real = export.write
-  monkeypatch.setattr(export, 'write', torn)
+  real = export.write_rows
+  monkeypatch.setattr(export, 'write_rows', torn)
   with pytest.raises(OSError, match='disk full'):
     exported(tmp_path / 'parts')
   progress = json.loads((tmp_path / 'parts/train.progress.json').read_text())
   assert progress == {'rows': 32}
   with pytest.raises(ValueError, match='not exported to its end'):
-    vectors.read(f'{tmp_path / "parts"}:train')
-  monkeypatch.setattr(export, 'write', real)
+    files.read(f'{tmp_path / "parts"}:train')
+  monkeypatch.setattr(export, 'write_rows', real)
   assert exported(tmp_path / 'parts') == whole
 
 
@@ -215,14 +215,14 @@ def images_feed(mesh):
 
 
 def export_images(folder, mesh):
-  def flat(params, stats, batch):
+  def flat(scale, batch):
     pixels = batch['image'].reshape(len(batch['image']), -1)
-    return params * pixels.astype(jnp.float32) / 8
+    return scale * pixels.astype(jnp.float32) / 8
 
-  seen = evidence.Embedder(flat, images_feed(mesh), mesh)
+  embedder = encode.Embedder(flat, images_feed(mesh), mesh)
   exported(
     folder,
-    lambda split, **part: seen(jnp.float32(3), None, split, **part),
+    lambda split, **part: embedder(jnp.float32(3), split, **part),
     names=NAMES[:9],
   )
 
@@ -247,6 +247,7 @@ test_export.export_images(sys.argv[1], sharding.make_mesh())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_folder(tmp_path):
   with socket.socket() as probe:
     probe.bind(('127.0.0.1', 0))

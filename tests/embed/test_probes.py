@@ -6,33 +6,20 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from mrl_jax import sharding
-from mrl_jax.embed import evidence, minimise, probes
+from mrl_jax.embed import minimise, probes, regression
 from mrl_jax.embed.vectors import Vectors
-from mrl_jax.evaluators import probe as evaluator
-
-DIMS = (3, 8, 16)
-IDS = np.array([-5, 7, 70_000, 2**40])
+from tests.samples.probes import DIMS, IDS, features, material
 
 
-def material(rows=300, seed=0, units=1.0):
-  rng = np.random.default_rng(seed)
-  labels = rng.integers(0, 4, rows)
-  centres = np.random.default_rng(9).normal(size=(4, 16))
-  x = (centres[labels] + rng.normal(size=(rows, 16)) + 0.5) * units
-  return Vectors(x.astype(np.float32), IDS[labels])
-
-
-def features(x, m):
-  x = np.asarray(x, np.float64)[:, :m]
-  return x / np.sqrt(np.mean(x**2)), np.sqrt(np.mean(x**2))
+def fit(data, dims=DIMS, **options):
+  return probes.fit(data, dims, probes.Options(**options))
 
 
 @pytest.mark.parametrize('units', [1.0, 1e-6, 300.0])
 def test_logistic_regression_is_scikit_learns(units):
   data = material(units=units)
-  found = probes.fit(data, DIMS, strengths=(0.01,))
-  assert max(found.gradients) <= probes.TOLERANCE
+  found = fit(data, strengths=(0.01,))
+  assert max(found.gradients) <= regression.TOLERANCE
   np.testing.assert_array_equal(found.classes, IDS)
   logits = np.asarray(found.logits(data.embeddings, DIMS), np.float64)
   for g, m in enumerate(DIMS):
@@ -49,9 +36,9 @@ def test_logistic_regression_is_scikit_learns(units):
 
 
 def test_ridge_is_scikit_learns_in_chunks(monkeypatch):
-  monkeypatch.setattr(probes, 'ROWS_AT_ONCE', 37)
+  monkeypatch.setattr(regression, 'ROWS_AT_ONCE', 37)
   data = material()
-  found = probes.fit(data, DIMS, strengths=(0.03,), solver='ridge')
+  found = fit(data, strengths=(0.03,), solver='ridge')
   targets = (data.labels[:, None] == IDS).astype(float)
   for g, m in enumerate(DIMS):
     x, scale = features(data.embeddings, m)
@@ -68,7 +55,7 @@ def test_the_strength_is_the_best_on_rows_held_out(solver):
   x, y = x[y < 4][:300, 20:36], y[y < 4][:300]
   data = Vectors(x.astype(np.float32), y)
   strengths = (30.0, 0.3, 0.003)
-  found = probes.fit(data, (16,), strengths=strengths, solver=solver)
+  found = fit(data, (16,), strengths=strengths, solver=solver)
   held = np.random.default_rng(0).permutation(300)[:30]
   kept = np.setdiff1d(np.arange(300), held)
   x, _ = features(data.embeddings, 16)
@@ -88,7 +75,7 @@ def test_the_strength_is_the_best_on_rows_held_out(solver):
 
 def test_fewer_dims_and_rows_than_fitted():
   data = material()
-  found = probes.fit(data, DIMS, strengths=(0.1,), examples=50)
+  found = fit(data, strengths=(0.1,), examples=50)
   full = np.asarray(found.logits(data.embeddings[:9], DIMS))
   some = np.asarray(found.logits(data.embeddings[:9], (16, 3)))
   np.testing.assert_array_equal(some, full[[2, 0]])
@@ -97,7 +84,7 @@ def test_fewer_dims_and_rows_than_fitted():
   # The rows drawn, and nothing else, are fitted.
   rows = np.sort(np.random.default_rng(0).choice(300, 50, replace=False))
   part = Vectors(data.embeddings[rows], data.labels[rows])
-  again = probes.fit(part, DIMS, strengths=(0.1,))
+  again = fit(part, strengths=(0.1,))
   np.testing.assert_allclose(again.kernels, found.kernels, atol=1e-3)
 
 
@@ -114,7 +101,7 @@ def test_what_there_is_nothing_to_learn_from(solver, case):
     x[:] = 0
   else:
     x, labels = x[:1], labels[:1]
-  found = probes.fit(Vectors(x.astype(np.float16), labels), DIMS, solver=solver)
+  found = fit(Vectors(x.astype(np.float16), labels), solver=solver)
   logits = np.asarray(found.logits(x, DIMS))
   assert np.isfinite(logits).all()
   said = found.classes[logits.argmax(-1)]
@@ -132,12 +119,11 @@ def test_what_there_is_nothing_to_learn_from(solver, case):
     (dict(strengths=(0,)), 'must be numbers above 0'),
     (dict(strengths=()), 'must be numbers above 0'),
     (dict(examples=1), 'examples=1 must be at least 2'),
-    (dict(held_out=1.0), 'held_out=1.0 must be a share'),
   ],
 )
 def test_options_that_cannot_be(options, message):
   with pytest.raises(ValueError, match=message):
-    probes.fit(material(), DIMS, **options)
+    probes.Options(**options)
 
 
 def test_rows_that_cannot_be_fitted():
@@ -166,60 +152,16 @@ def test_the_minimum_of_a_quadratic_and_of_a_steep_function():
   assert gradient <= 1e-4
 
 
-def shown(data, queries):
-  return evidence.Evidence(
-    dims=DIMS,
-    trained=DIMS,
-    mesh=sharding.make_mesh(),
-    embed={'train': data, 'validation': queries}.__getitem__,
-  )
-
-
 @pytest.mark.parametrize('solver', probes.SOLVERS)
-def test_the_evaluator_counts_true_ids_of_the_queries(solver):
-  data, queries = material(), material(70, seed=1)
-  rows, details = evaluator.LinearProbe(solver=solver).run(shown(data, queries))
-  found = probes.fit(data, DIMS, solver=solver)
-  logits = np.asarray(found.logits(queries.embeddings, DIMS))
-  right = found.classes[logits.argmax(-1)] == queries.labels
-  assert [r['value'] for r in rows] == list(right.mean(axis=1))
-  assert right.mean() > 0.5
-  assert [r['strength'] for r in rows] == list(found.strengths)
-  assert details['classes'] == 4
-  default = evaluator.LinearProbe()
-  assert default.options == {}  # shared with what answers without a head
-
-
-@pytest.mark.parametrize('solver', probes.SOLVERS)
-def test_accuracy_is_scikit_learns(solver):
-  data, queries = material(), material(2000, seed=1)
-  rows, _ = evaluator.LinearProbe(solver=solver).run(shown(data, queries))
-  for row, m in zip(rows, DIMS):
-    x, scale = features(data.embeddings, m)
-    asked = np.asarray(queries.embeddings, np.float64)[:, :m] / scale
-    penalty = row['strength'] * len(x)
-    if solver == 'ridge':
-      targets = (data.labels[:, None] == IDS).astype(float)
-      scores = Ridge(alpha=penalty).fit(x, targets).predict(asked)
-    else:
-      peer = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000)
-      scores = peer.fit(x, data.labels).decision_function(asked)
-    right = IDS[scores.argmax(axis=1)] == queries.labels
-    second, first = np.sort(scores, axis=1)[:, -2:].T
-    # Fits on two machines may round these few to either side.
-    close = np.sum(first - second < 1e-3)
-    assert close <= 10
-    assert abs(row['value'] - right.mean()) * len(right) <= close + 1e-6
-
-
-@pytest.mark.parametrize('solver', probes.SOLVERS)
-def test_rows_held_out_do_not_teach(solver):
+def test_rows_held_out_do_not_teach(solver, monkeypatch):
   """Labels are noise: a weak penalty memorises them, and gains nothing."""
+  monkeypatch.setattr(probes, 'HELD_OUT', 0.5)
   rng = np.random.default_rng(1)
   chosen = []
   for seed in range(10):
     x = rng.normal(size=(24, 16)).astype(np.float32)
     data = Vectors(x, rng.integers(0, 2, 24))
-    options = dict(strengths=(100.0, 1e-4), held_out=0.5, seed=seed)
-    chosen += probes.fit(data, (16,), solver=solver, **options).strengths
+    monkeypatch.setattr(probes, 'SEED', seed)
+    options = dict(strengths=(100.0, 1e-4), solver=solver)
+    chosen += fit(data, (16,), **options).strengths
   assert chosen.count(100.0) >= 2

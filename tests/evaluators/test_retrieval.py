@@ -1,23 +1,23 @@
 """Retrieval measures against ir-measures (trec_eval) and against loops."""
 
+import functools
+
 import ir_measures
 import numpy as np
 import pytest
 from ir_measures import AP, RR, P, R, nDCG
 
-from mrl_jax import rows, sharding
-from mrl_jax.embed import evidence
+from mrl_jax import rows
+from mrl_jax.embed import relevance
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import retrieval
+from tests.samples.vectors import evidence_of, unit
 
 DIMS = (4, 6, 8)
 
 
-def material(database, queries, dims=DIMS):
-  splits = {'train': Vectors(*database), 'validation': Vectors(*queries)}
-  return evidence.Evidence(
-    dims=dims, trained=dims, mesh=sharding.make_mesh(), embed=splits.get
-  )
+def material(database, queries, **changed):
+  return evidence_of(Vectors(*database), Vectors(*queries), DIMS, **changed)
 
 
 def random_vectors(seed=0, rows=160, queries=23, classes=7):
@@ -41,29 +41,51 @@ def adversarial():
   return (database, names[labels]), (queries, asked)
 
 
-def oracle(database, queries, m, ks):
-  """trec_eval's values, fed with a ranking sorted in float64."""
-  (x, labels), (z, asked) = database, queries
+def rankings(queries, database, m):
+  """All rows for each query, sorted in float64.
 
-  def unit(v):
-    v = v[:, :m].astype(np.float64)
-    return v / np.linalg.norm(v, axis=1, keepdims=True)
+  Not by a matrix product: equal rows must score equally, to the last bit.
+  """
+  scores = np.sum(unit(queries, m)[:, None] * unit(database, m)[None], axis=-1)
+  return np.argsort(-scores, axis=1, kind='stable')
 
-  # Not a matrix product: equal rows must score equally, to the last bit.
-  scores = np.sum(unit(z)[:, None] * unit(x)[None], axis=-1)
-  ranking = np.argsort(-scores, axis=1, kind='stable')
-  qrels, run = [], []
-  for q in range(len(z)):
-    for r in range(len(x)):
-      same = int(labels[r] == asked[q])
-      qrels.append(ir_measures.Qrel(str(q), str(r), same))
-    for place, r in enumerate(ranking[q]):
-      run.append(ir_measures.ScoredDoc(str(q), str(r), -float(place)))
+
+def oracle(ranked, qrels, ks):
+  """trec_eval's value of each measure, [q], 0 for queries without judgement."""
+  run = [
+    ir_measures.ScoredDoc(str(q), str(r), -float(place))
+    for q, rows in enumerate(ranked)
+    for place, r in enumerate(rows)
+  ]
   wanted = [measure @ k for measure in (P, R, AP, nDCG, RR) for k in ks]
-  found = {}
+  values = {str(measure): np.zeros(len(ranked)) for measure in wanted}
   for value in ir_measures.iter_calc(wanted, qrels, run):
-    found[str(value.measure), int(value.query_id)] = value.value
-  return found
+    values[str(value.measure)][int(value.query_id)] = value.value
+  return values
+
+
+def check_measures(results, ranked, qrels, totals, ks):
+  """Every row of `retrieval` against trec_eval on the same judgements."""
+  values = {rows.flat_name(row): row['value'] for row in results}
+  for m in DIMS:
+    expected = oracle(ranked[m], qrels, ks)
+    for k in ks:
+      # trec_eval divides average precision by R; ours by k, or by min(k, R).
+      scales = {
+        'map': totals / k,
+        'map_min': totals / np.maximum(np.minimum(k, totals), 1),
+      }
+      for name, theirs in (
+        ('p', 'P'),
+        ('r', 'R'),
+        ('ndcg', 'nDCG'),
+        ('mrr', 'RR'),
+        ('map', 'AP'),
+        ('map_min', 'AP'),
+      ):
+        value = np.mean(expected[f'{theirs}@{k}'] * scales.get(name, 1.0))
+        got = values[f'retrieval/{name}@{k}/d{m}']
+        assert abs(got - value) < 1e-6, (name, k, m)
 
 
 @pytest.mark.parametrize('make', [random_vectors, adversarial])
@@ -71,43 +93,75 @@ def test_every_measure_equals_trec_eval(make):
   database, queries = make()
   ks = (5, 40)
   results, _ = retrieval.Retrieval(k=ks).run(material(database, queries))
-  values = {rows.flat_name(row): row['value'] for row in results}
-  total = retrieval.count_relevant(database[1], queries[1])
-  count = len(queries[1])
-  for m in DIMS:
-    found = oracle(database, queries, m, ks)
-    for k in ks:
-
-      def mean(name, scale=1.0, k=k, found=found):
-        each = [found[f'{name}@{k}', q] for q in range(count)]
-        return np.mean(np.array(each) * scale)
-
-      # trec_eval divides average precision by R; ours by k, or by min(k, R).
-      scale = total / np.maximum(np.minimum(k, total), 1)
-      expected = {
-        'p': mean('P'),
-        'r': mean('R'),
-        'ndcg': mean('nDCG'),
-        'mrr': mean('RR'),
-        'map': mean('AP', total / k),
-        'map_min': mean('AP', scale),
-      }
-      for name, value in expected.items():
-        got = values[f'retrieval/{name}@{k}/d{m}']
-        assert abs(got - value) < 1e-6, (name, k, m)
+  same = database[1] == queries[1][:, None]
+  qrels = [
+    ir_measures.Qrel(str(q), str(r), int(same[q, r]))
+    for q, r in np.ndindex(*same.shape)
+  ]
+  ranked = {m: rankings(queries[0], database[0], m) for m in DIMS}
+  check_measures(results, ranked, qrels, same.sum(axis=1), ks)
   without = {row['without_relevant'] for row in results}
   assert without == ({3} if make is adversarial else {0})
 
 
+def test_graded_judgements_equal_trec_eval():
+  """Grades 0 to 3, a query without any, and a judged row that is not there."""
+  (database, _), (queries, _) = random_vectors(3)
+  rng = np.random.default_rng(0)
+  judged = {
+    q: {r: int(rng.integers(0, 4)) for r in rng.choice(160, 30, replace=False)}
+    for q in range(22)
+  }
+  judged[4][999] = 3
+  judged[5] = dict.fromkeys(judged[5], 0)
+  seen = material(
+    (database,),
+    (queries,),
+    relate=functools.partial(relevance.by_judgement, judged),
+  )
+  ks = (5, 40)
+  results, _ = retrieval.Retrieval(k=ks).run(seen)
+  qrels = [
+    ir_measures.Qrel(str(q), str(r), grade)
+    for q, grades in judged.items()
+    for r, grade in grades.items()
+  ]
+  ranked = {m: rankings(queries, database, m) for m in DIMS}
+  totals = [
+    sum(g > 0 for g in judged.get(q, {}).values()) for q in range(len(queries))
+  ]
+  check_measures(results, ranked, qrels, np.array(totals), ks)
+  assert {row['without_relevant'] for row in results} == {2}
+
+
+def test_pairs_are_found_by_rank():
+  """A query's partner at rank i: 1 / i, 1 / log2(i + 1), and 1 of 1."""
+  queries = np.eye(4, 8, dtype=np.float32)
+  database = queries.copy()
+  database[2, 1] = database[3, 2] = 2  # query 2 is nearer to row 3
+  seen = evidence_of(
+    Vectors(database), Vectors(queries), (8,), relate=relevance.by_pair
+  )
+  results, _ = retrieval.Retrieval(k=(3,)).run(seen)
+  ranks = np.array([1, 1, 2, 1])
+  values = {row['metric']: row['value'] for row in results}
+  assert values['top1'] == 0.75 and values['r'] == 1
+  assert values['mrr'] == pytest.approx(np.mean(1 / ranks))
+  assert values['ndcg'] == pytest.approx(np.mean(1 / np.log2(ranks + 1)))
+  assert values['map_min'] == values['mrr']
+
+
 def test_average_precision_by_hand():
   relevant = np.array([[True, False, True, False]])
-  found = retrieval.measures(relevant, np.array([2]))
+  best = np.array([[1, 1, 0, 0]])
+  found = retrieval.measures(relevant, best, np.array([2]))
   assert found['map'][0] == pytest.approx((1 + 2 / 3) / 4)
   assert found['map_min'][0] == pytest.approx((1 + 2 / 3) / 2)
   assert found['p'][0] == 0.5 and found['r'][0] == 1 and found['mrr'][0] == 1
   ideal = 1 + 1 / np.log2(3)
   assert found['ndcg'][0] == pytest.approx((1 + 1 / 2) / ideal)
-  nothing = retrieval.measures(np.zeros((1, 4), bool), np.array([0]))
+  none = np.zeros((1, 4))
+  nothing = retrieval.measures(none, none, np.array([0]))
   assert all(value[0] == 0 for value in nothing.values())
 
 
@@ -118,8 +172,7 @@ def test_recall_is_of_all_relevant_rows_and_top1_of_the_first():
   for m in DIMS:
     assert values[f'retrieval/r@160/d{m}'] == 1  # the whole database
   x, z = database[0], queries[0]
-  unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (z, x)]
-  nearest = database[1][(unit[0] @ unit[1].T).argmax(1)]
+  nearest = database[1][(unit(z) @ unit(x).T).argmax(1)]
   assert values['retrieval/top1/d8'] == np.mean(nearest == queries[1])
 
 

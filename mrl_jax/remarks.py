@@ -13,39 +13,38 @@ ROWS_AT_ONCE = 65_536
 def of(
   database: Vectors, queries: Vectors, dims: Sequence[int]
 ) -> tuple[str, ...]:
-  """Sentences about queries without a class or a rival, rows without a start.
+  """Sentences about unknown classes, repeated rows and prefixes of zeros.
 
-  Nothing of it is an error: a query may well stand in the database, and its
-  class may not. But a score of 0 or of 100% then means something else.
+  None of these is an error: a query may well be a row of the database, and
+  its class may be missing there. But a score of 0 or of 100% then means
+  something else.
   """
-  known, asked = scan(database, dims[0]), scan(queries, dims[0])
-  said = []
+  keys, empty = _scan(database, dims[0])
+  query_keys, query_empty = _scan(queries, dims[0])
+  sentences = []
   if database.labels is not None and queries.labels is not None:
-    alone = int(np.sum(~np.isin(queries.labels, database.labels)))
-    if alone:
-      said.append(
-        f'{alone:,} of {len(queries):,} queries have a class that no row '
+    unknown = int(np.sum(~np.isin(queries.labels, database.labels)))
+    if unknown:
+      sentences.append(
+        f'{unknown:,} of {len(queries):,} queries have a class that no row '
         'searched has, so nothing found for them can be right.'
       )
-  twice = int(np.sum(np.isin(asked[0], known[0])))
-  if twice:
-    said.append(
-      f'{twice:,} of {len(queries):,} queries are also rows of the vectors '
+  repeated = int(np.sum(np.isin(query_keys, keys)))
+  if repeated:
+    sentences.append(
+      f'{repeated:,} of {len(queries):,} queries are also rows of the vectors '
       'searched, so each of them finds itself.'
     )
-  for name, vectors, empty in (
-    ('rows searched', database, known[1]),
-    ('queries', queries, asked[1]),
-  ):
-    if empty.any():
-      said.append(
-        f'{int(np.sum(empty)):,} of {len(vectors):,} {name} are zero in all of '
+  for side, zero in (('rows searched', empty), ('queries', query_empty)):
+    if zero.any():
+      sentences.append(
+        f'{int(np.sum(zero)):,} of {len(zero):,} {side} are zero in all of '
         f'their first {dims[0]} dimensions: their cosine there counts as 0.'
       )
-  return tuple(said)
+  return tuple(sentences)
 
 
-def scan(
+def _scan(
   vectors: Vectors, dim: int
 ) -> tuple[Int[np.ndarray, 'n'], Bool[np.ndarray, 'n']]:
   """(a 64-bit key of each row, whether its first `dim` values are all zero)."""
@@ -55,8 +54,8 @@ def scan(
   ) * np.uint64(2) + np.uint64(1)
   keys, empty = [], []
   for start in range(0, len(vectors), ROWS_AT_ONCE):
-    part = vectors.embeddings[start : start + ROWS_AT_ONCE]
-    rows = np.asarray(part, np.float32)
+    chunk = vectors.embeddings[start : start + ROWS_AT_ONCE]
+    rows = np.asarray(chunk, np.float32)
     bits = np.ascontiguousarray(rows).view(np.uint32)
     key = np.zeros(len(rows), np.uint64)
     for column in range(width):  # sums wrap around, as they should

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrl_jax.embed import remarks
+from mrl_jax import remarks
 from mrl_jax.embed.vectors import Vectors
 
 

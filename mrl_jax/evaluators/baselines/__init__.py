@@ -1,0 +1,129 @@
+"""`baselines`: what other reductions of the same embeddings reach."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mrl_jax import rows
+from mrl_jax.embed import answers, exact, probes, reductions
+from mrl_jax.embed.vectors import Vectors
+from mrl_jax.evaluators import options
+from mrl_jax.evaluators.baselines import fixed_feature
+from mrl_jax.shapes import Bool
+
+RANDOM = {
+  'random_subset': reductions.random_subset,
+  'random_projection': reductions.random_projection,
+  'random_rotation': reductions.random_rotation,
+}
+PROBED = ('prefix', 'pca', 'random_subset')
+
+
+class Baselines:
+  """1-NN and linear probes on reductions of the full width, per dimension.
+
+  Variants: 'pca' (centred, also called SVD), 'svd' (not centred), both fitted
+  on the database; 'random_subset', 'random_projection', 'random_rotation',
+  means over seeds; 'prefix', the embedding itself on the same rows; 'ff',
+  runs trained at one dim. A random variant's interval is about the queries,
+  for the seeds drawn; `spread` is its deviation over seeds. Probes need
+  labels.
+
+  Args:
+    examples: rows of the database used by all variants, drawn if it has more.
+    queries: at most so many are asked, drawn if there are more.
+    seeds: of each random reduction.
+    probe: whether to fit linear probes on 'prefix', 'pca', 'random_subset'.
+    ff: workdirs of fixed-feature runs that were evaluated. Runs at one dim
+      are averaged, values and ends of the intervals.
+  """
+
+  needs = ('relevance',)
+
+  def __init__(
+    self,
+    examples: int = 20000,
+    queries: int = 10000,
+    seeds: int = 3,
+    probe: bool = True,
+    ff: Sequence[str] = (),
+  ):
+    options.at_least(1, examples=examples, queries=queries, seeds=seeds)
+    self.examples, self.queries, self.seeds = examples, queries, seeds
+    self.probe = probe
+    self.ff = (ff,) if isinstance(ff, str) else tuple(ff)
+    self.ff = tuple(folder for folder in self.ff if folder)
+    names = ('knn_top1', 'probe_top1') if probe else ('knn_top1',)
+    self.metrics = tuple(f'{name}.prefix' for name in names)
+
+  def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    runs = [fixed_feature.read(folder) for folder in self.ff]
+    random = np.random.default_rng(0)
+    queries, database, relevance = evidence.sample(
+      random, self.examples, self.queries
+    )
+    probed = PROBED if self.probe and evidence.has('labels') else ()
+    results = []
+    for variant, maps in self._variants(database.embeddings):
+      dims = evidence.dims if variant == 'prefix' else evidence.dims[:-1]
+      if not dims:
+        continue
+      nearest, probe = [], []
+      for reduce in maps:
+        sides = [
+          Vectors(reduce(side.embeddings), side.labels)
+          for side in (queries, database)
+        ]
+        nearest.append(_nearest_hits(*sides, dims, relevance, evidence.mesh))
+        if variant in probed:
+          probe.append(_probe_hits(*sides, dims))
+      results += _seed_rows('knn_top1', variant, dims, np.stack(nearest))
+      if probe:
+        results += _seed_rows('probe_top1', variant, dims, np.stack(probe))
+    folders = {run['dim']: [] for run in runs}
+    for run in runs:
+      folders[run['dim']].append(run['workdir'])
+    details = {
+      'examples': len(database),
+      'database': len(evidence.database),
+      'seeds': self.seeds,
+      'ff': folders,
+    }
+    return results + fixed_feature.mean_rows(runs), details
+
+  def _variants(self, embeddings) -> Iterator[tuple]:
+    """(name, its reductions), fitted when asked for."""
+    width = embeddings.shape[1]
+    yield 'prefix', [lambda z: np.asarray(z, np.float32)]
+    yield 'pca', [reductions.pca(embeddings)]
+    yield 'svd', [reductions.svd(embeddings)]
+    for name, make in RANDOM.items():
+      yield name, [make(width, seed) for seed in range(self.seeds)]
+
+
+def _nearest_hits(
+  queries, database, dims, relevance, mesh
+) -> Bool[np.ndarray, 'g q']:
+  """Whether the nearest row is relevant."""
+  nearest = exact.nested_top_k(
+    queries.embeddings, database.embeddings, dims, 1, mesh
+  )[1]
+  return relevance.grades(nearest)[..., 0] > 0
+
+
+def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
+  """Whether a linear probe fitted on the database answers right."""
+  return answers.of_probe(probes.fit(database, dims), queries, dims).right
+
+
+def _seed_rows(metric, variant, dims, hits: Bool[np.ndarray, 's g q']) -> list:
+  """A row per dim: the mean over seeds and queries."""
+  results = []
+  for g, m in enumerate(dims):
+    extra = {'variant': variant}
+    if variant in RANDOM:
+      spread = float(np.std(hits[:, g].mean(axis=1)))
+      extra |= {'seeds': len(hits), 'spread': spread}
+    values = hits[:, g].mean(axis=0)
+    results.append(rows.mean('baselines', metric, m, values, **extra))
+  return results

@@ -1,0 +1,166 @@
+"""`examples`: neighbours of a few images, and where the model looks."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+
+from mrl_jax.embed import exact
+from mrl_jax.embed.vectors import class_name
+from mrl_jax.evaluators.examples import pictures
+from mrl_jax.shapes import Bool, Float, Int
+
+SEED = 0
+CANDIDATES = 512  # queries searched to find telling ones
+SIDES = (64, 48, 32, 24, 16)  # of thumbnails, the largest that fits
+LIMIT = 290_000  # bytes of the details
+
+
+class Examples:
+  """Pictures only, no rows: a page of a few validation images.
+
+  Of each the nearest training images at the smallest trained dim beside full
+  width, and what speaks for its true class at every trained dim. Two of three
+  are images whose nearest neighbours' classes at the two dims differ, as far
+  as there are any.
+
+  Args:
+    images: how many validation images.
+    neighbours: of each.
+  """
+
+  needs = ('labels', 'images')
+  metrics = ()
+
+  def __init__(self, images: int = 6, neighbours: int = 5):
+    for name, value, most in (
+      ('images', images, 50),
+      ('neighbours', neighbours, 20),
+    ):
+      if not 1 <= value <= most:
+        raise ValueError(f'{name}={value} must be from 1 to {most}')
+    self.images, self.neighbours = images, neighbours
+
+  def run(self, evidence) -> tuple[list, dict]:
+    """([], details): PNG pictures in base64, always below 300 KB."""
+    dims = tuple(sorted({evidence.trained[0], evidence.dims[-1]}))
+    random = np.random.default_rng(SEED)
+    candidates = random.permutation(len(evidence.queries))[:CANDIDATES]
+    nearest = _neighbours(evidence, candidates, dims, self.neighbours)
+    labels = evidence.database.labels
+    differ = labels[nearest[0, :, 0]] != labels[nearest[-1, :, 0]]
+    chosen = telling(differ, self.images)
+    page = _page(evidence, candidates[chosen], nearest[:, chosen], dims)
+    return [], {
+      'dims': list(dims),
+      'trained': list(evidence.trained),
+      'candidates': len(candidates),
+      'differing': int(differ.sum()),
+      'examples': _fitting(page, len(chosen)),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Page:
+  """Queries, their neighbours and maps: what pictures are made of."""
+
+  names: tuple[str, ...]
+  dims: tuple[int, ...]
+  trained: tuple[int, ...]
+  rows: Int[np.ndarray, 'q']
+  labels: Int[np.ndarray, 'q']
+  images: Int[np.ndarray, 'q h w c']
+  near_rows: Int[np.ndarray, 'g q k']
+  near_labels: Int[np.ndarray, 'g q k']
+  near_images: Int[np.ndarray, 'g q k h w c']
+  maps: Float[np.ndarray, 't q h w']
+
+  def example(self, i: int, side: int) -> dict:
+    """The i-th query with its neighbours and maps, in pictures of a side."""
+    first = self.near_labels[:, i, 0]
+    return {
+      **self._named(self.rows[i], self.labels[i], self.images[i], side),
+      'agrees': bool(first[0] == first[-1]),
+      'neighbours': {
+        str(m): [
+          self._named(*neighbour, side)
+          | {'right': bool(neighbour[1] == self.labels[i])}
+          for neighbour in zip(
+            self.near_rows[g, i], self.near_labels[g, i], self.near_images[g, i]
+          )
+        ]
+        for g, m in enumerate(self.dims)
+      },
+      'saliency': {
+        str(m): pictures.overlay(self.images[i], values[i], side)
+        for m, values in zip(self.trained, self.maps)
+      },
+    }
+
+  def _named(self, row, label, image, side: int) -> dict:
+    return {
+      'row': int(row),
+      'label': int(label),
+      'name': class_name(int(label), self.names),
+      'image': pictures.thumbnail(image, side),
+    }
+
+
+def _page(evidence, rows, nearest: Int[np.ndarray, 'g q k'], dims) -> _Page:
+  images = evidence.functions['images']
+  asked = images('validation', rows)
+  near = images('train', nearest.ravel())
+  labels = evidence.queries.labels[rows]
+  saliency = evidence.functions.get('saliency')
+  maps = np.zeros((0, len(rows), 1, 1))
+  if saliency is not None:
+    maps = jax.device_get(saliency(asked, labels, evidence.trained))
+  return _Page(
+    names=evidence.names,
+    dims=dims,
+    trained=evidence.trained,
+    rows=rows,
+    labels=labels,
+    images=asked,
+    near_rows=nearest,
+    near_labels=evidence.database.labels[nearest],
+    near_images=near.reshape(*nearest.shape, *near.shape[1:]),
+    maps=np.clip(np.asarray(maps, np.float32), 0, 1),
+  )
+
+
+def _neighbours(evidence, rows, dims, count: int) -> Int[np.ndarray, 'g q k']:
+  """Database rows nearest to some queries, best first."""
+  database = evidence.database.embeddings
+  return exact.nested_top_k(
+    np.asarray(evidence.queries.embeddings[rows]),
+    database,
+    dims,
+    min(count, len(database)),
+    evidence.mesh,
+  )[1]
+
+
+def telling(differ: Bool[np.ndarray, 'q'], count: int) -> Int[np.ndarray, 'n']:
+  """Positions of `count` examples, two of three where `differ`, else filled.
+
+  In order of position within each kind, the differing first.
+  """
+  yes, no = np.flatnonzero(differ), np.flatnonzero(~differ)
+  first = min(len(yes), max(-(-2 * count // 3), count - len(no)))
+  return np.concatenate([yes[:first], no[: count - first]])
+
+
+def _fitting(page: _Page, count: int) -> list[dict]:
+  """Examples at the largest of SIDES that fits all, or some at the last."""
+  for side in SIDES:
+    examples, size = [], 2000
+    for i in range(count):
+      examples.append(page.example(i, side))
+      size += len(json.dumps(examples[-1])) + 2
+      if size > LIMIT:
+        break
+    else:
+      return examples
+  return examples[:-1]
