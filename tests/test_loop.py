@@ -24,6 +24,7 @@ class Broken:
     raise self.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('error', [UsageError('gone'), RuntimeError('broken')])
 def test_nothing_that_an_evaluation_raises_loses_a_step(
   run_cli, tmp_path, monkeypatch, error

@@ -56,6 +56,7 @@ def test_embeddings_are_those_of_the_old_program(old_run):
   np.testing.assert_allclose(embedded[:20], expected, rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_results_are_those_of_the_old_program(old_run, run_cli):
   folder, step, words = old_run
   path = folder / 'eval' / str(step) / 'results.jsonl'

@@ -119,6 +119,7 @@ def test_a_moving_average_takes_whole_numbers_over():
   assert result['count'] == 4
 
 
+@pytest.mark.slow
 def test_a_run_with_statistics_resumes_to_the_last_bit(
   config, run_cli, tmp_path
 ):

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
-
 from mrl_jax.kernels import lanes, pallas_gpu, pallas_tpu, tiles, triton_tiles
 
 both = pytest.mark.parametrize(
