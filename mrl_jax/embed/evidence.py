@@ -104,8 +104,8 @@ class Evidence:
     self, random: np.random.Generator, rows: int, queries: int
   ) -> tuple[Vectors, Vectors, Relevance | None]:
     """(queries, database, relevance) with at most so many rows and queries."""
-    near = vectors.draw(random, len(self.database), rows)
-    asked = vectors.draw(random, len(self.queries), queries)
+    near = vectors.draw_rows(random, len(self.database), rows)
+    asked = vectors.draw_rows(random, len(self.queries), queries)
     related = self.relevance and self.relevance.at(asked, near)
     return _some(self.queries, asked), _some(self.database, near), related
 

@@ -12,7 +12,7 @@ from mrl_jax.evaluators.baselines import fixed_feature
 from mrl_jax.shapes import Bool
 
 RANDOM = {
-  'random_subset': reductions.random_subset,
+  'random_subset': reductions.random_coordinates,
   'random_projection': reductions.random_projection,
   'random_rotation': reductions.random_rotation,
 }
@@ -57,7 +57,7 @@ class Baselines:
     self.metrics = tuple(f'{name}.prefix' for name in names)
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
-    runs = [fixed_feature.read(folder) for folder in self.ff]
+    runs = [fixed_feature.read_run(folder) for folder in self.ff]
     random = np.random.default_rng(0)
     queries, database, relevance = evidence.sample(
       random, self.examples, self.queries

@@ -8,7 +8,7 @@ import numpy as np
 from mrl_jax import errors, rows
 
 
-def read(workdir: str) -> dict:
+def read_run(workdir: str) -> dict:
   """{'dim', 'workdir', 'rows'}: the newest results at a run's own dim.
 
   Raises:

@@ -56,12 +56,12 @@ class Cascade:
   ):
     options.at_least(1, splits=splits)
     options.at_least(2, grid=grid)
-    options.inside(share=share, confidence=confidence)
+    options.between_0_and_1(share=share, confidence=confidence)
     for value in risk:
-      options.inside(risk=value)
+      options.between_0_and_1(risk=value)
     self.splits, self.share, self.seed = splits, share, seed
     self.grid = np.linspace(0, 1, grid)
-    self.targets = options.whole('targets', targets)
+    self.targets = options.whole_numbers('targets', targets)
     self.risk, self.confidence = tuple(risk), confidence
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:

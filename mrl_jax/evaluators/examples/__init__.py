@@ -8,7 +8,7 @@ import numpy as np
 
 from mrl_jax.embed import exact
 from mrl_jax.embed.vectors import class_name
-from mrl_jax.evaluators.examples import pictures
+from mrl_jax.evaluators.examples import thumbnails
 from mrl_jax.shapes import Bool, Float, Int
 
 SEED = 0
@@ -93,7 +93,7 @@ class _Page:
         for g, m in enumerate(self.dims)
       },
       'saliency': {
-        str(m): pictures.overlay(self.images[i], values[i], side)
+        str(m): thumbnails.overlay(self.images[i], values[i], side)
         for m, values in zip(self.trained, self.maps)
       },
     }
@@ -103,7 +103,7 @@ class _Page:
       'row': int(row),
       'label': int(label),
       'name': class_name(int(label), self.names),
-      'image': pictures.thumbnail(image, side),
+      'image': thumbnails.thumbnail(image, side),
     }
 
 
