@@ -68,9 +68,8 @@ class Probe:
     classes: the class id that each column of the logits stands for.
     kernels: of the embeddings as they come, zero beyond each prefix.
     strengths: chosen per dim.
-    gradients: the norm left per dim, at most
-      regression.TOLERANCE if converged; 0 for
-      ridge, which is solved.
+    gradients: the norm left per dim, at most regression.TOLERANCE if
+      converged; 0 for ridge, which is solved.
   """
 
   dims: tuple[int, ...]

@@ -36,7 +36,7 @@ class Robustness:
       it leaves out are left out. Without it they are named as the classes.
   """
 
-  needs = ('labels', 'images', 'embed')
+  needs = ('images', 'embed', 'labels')
 
   def __init__(
     self,
