@@ -85,33 +85,30 @@ class Evidence:
     return answers.of_probe(self.probe(), asked, self.dims)
 
   def has(self, *needs: str) -> bool:
-    """Whether all needs are met.
+    """Whether all needs are met; the first that is not ends the question.
 
     A need is 'labels', of both sides, 'query_labels', 'relevance' or the name
     of a function.
     """
-    known = {
-      'labels': lambda: self.has('query_labels') and _labelled(self.database),
-      'query_labels': lambda: _labelled(self.queries),
-      'relevance': lambda: self.relevance is not None,
-    }
-    unknown = [need for need in needs if need not in known]
-    return all(need in self.functions for need in unknown) and all(
-      known[need]() for need in needs if need in known
-    )
+    return all(self._has(need) for need in needs)
+
+  def _has(self, need: str) -> bool:
+    if need == 'query_labels':
+      return self.queries.labels is not None
+    if need == 'labels':
+      return self.has('query_labels') and self.database.labels is not None
+    if need == 'relevance':
+      return self.relevance is not None
+    return need in self.functions
 
   def sample(
     self, random: np.random.Generator, rows: int, queries: int
   ) -> tuple[Vectors, Vectors, Relevance | None]:
     """(queries, database, relevance) with at most so many rows and queries."""
-    near = vectors.draw(random, len(self.database), rows)
-    asked = vectors.draw(random, len(self.queries), queries)
+    near = vectors.draw_rows(random, len(self.database), rows)
+    asked = vectors.draw_rows(random, len(self.queries), queries)
     related = self.relevance and self.relevance.at(asked, near)
     return _some(self.queries, asked), _some(self.database, near), related
-
-
-def _labelled(side: Vectors) -> bool:
-  return side.labels is not None
 
 
 def _some(side: Vectors, rows: Int[np.ndarray, 'n']) -> Vectors:

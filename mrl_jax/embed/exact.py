@@ -39,7 +39,7 @@ def nested_top_k(
   """
   dims = tuple(int(m) for m in dims)
   _check(queries, database.shape, dims, k)
-  parts = slabs.read(database, dims, mesh)
+  parts = slabs.of_database(database, dims, mesh)
   return _best_of(parts, queries, dims, k, mesh)
 
 
@@ -57,7 +57,7 @@ class Resident:
   ):
     self.dims, self.mesh = tuple(int(m) for m in dims), mesh
     self.shape = database.shape
-    self.slabs = list(slabs.read(database, self.dims, mesh))
+    self.slabs = list(slabs.of_database(database, self.dims, mesh))
 
   def top_k(
     self, queries: Float[np.ndarray, 'q d'], k: int, approximate: bool = False

@@ -30,31 +30,13 @@ def lbfgs(
     lambda flat: objective(flat.reshape(start.shape))
   )
 
-  def search(x, value, gradient, direction):
-    slope = jnp.vdot(direction, gradient)
-
-    def attempt(state):
-      step, _, _, _, tries, _ = state
-      moved = x + step * direction
-      new, new_gradient = value_and_gradient(moved)
-      enough = new <= value + DECREASE * step * slope
-      # Near the minimum values are equal within rounding; slopes still tell.
-      flatter = jnp.abs(jnp.vdot(new_gradient, direction)) < jnp.abs(slope)
-      close = new <= value + ROUNDING * jnp.abs(value)
-      good = enough | (flatter & close)
-      step = jnp.where(good, step, step / 2)
-      return step, moved, new, new_gradient, tries + 1, good
-
-    first = (jnp.asarray(1, x.dtype), x, value, gradient, 0, False)
-    return jax.lax.while_loop(
-      lambda state: (state[4] < HALVINGS) & ~state[5], attempt, first
-    )
-
   def body(state):
     x, value, gradient, memory, count, _ = state
-    direction = -two_loops(gradient, *memory)
-    _, moved, new, new_gradient, _, good = search(x, value, gradient, direction)
-    memory = remember(memory, moved - x, new_gradient - gradient, good)
+    direction = -_two_loops(gradient, *memory)
+    moved, new, new_gradient, good = _search(
+      value_and_gradient, x, value, gradient, direction
+    )
+    memory = _remember(memory, moved - x, new_gradient - gradient, good)
     x = jnp.where(good, moved, x)
     value = jnp.where(good, new, value)
     gradient = jnp.where(good, new_gradient, gradient)
@@ -73,7 +55,30 @@ def lbfgs(
   return x.reshape(start.shape), jnp.linalg.norm(gradient)
 
 
-def remember(memory, step, change, good):
+def _search(value_and_gradient, x, value, gradient, direction) -> tuple:
+  """(point, value, gradient, whether it is better) along a direction."""
+  slope = jnp.vdot(direction, gradient)
+
+  def attempt(state):
+    step, _, _, _, tries, _ = state
+    moved = x + step * direction
+    new, new_gradient = value_and_gradient(moved)
+    enough = new <= value + DECREASE * step * slope
+    # Near the minimum values are equal within rounding; slopes still tell.
+    flatter = jnp.abs(jnp.vdot(new_gradient, direction)) < jnp.abs(slope)
+    close = new <= value + ROUNDING * jnp.abs(value)
+    good = enough | (flatter & close)
+    step = jnp.where(good, step, step / 2)
+    return step, moved, new, new_gradient, tries + 1, good
+
+  first = (jnp.asarray(1, x.dtype), x, value, gradient, 0, False)
+  _, moved, new, new_gradient, _, good = jax.lax.while_loop(
+    lambda state: (state[4] < HALVINGS) & ~state[5], attempt, first
+  )
+  return moved, new, new_gradient, good
+
+
+def _remember(memory, step, change, good):
   """The memory with one more pair, if it says that the function curves up."""
   steps, changes, inverses = memory
   curvature = jnp.vdot(step, change)
@@ -87,7 +92,7 @@ def remember(memory, step, change, good):
   return tuple(jnp.where(use, a, b) for a, b in zip(added, memory))
 
 
-def two_loops(gradient, steps, changes, inverses):
+def _two_loops(gradient, steps, changes, inverses):
   """The inverse Hessian, as remembered, times the gradient (algorithm 7.4).
 
   Places not yet filled have inverse 0 and do nothing.

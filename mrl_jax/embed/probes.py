@@ -68,9 +68,8 @@ class Probe:
     classes: the class id that each column of the logits stands for.
     kernels: of the embeddings as they come, zero beyond each prefix.
     strengths: chosen per dim.
-    gradients: the norm left per dim, at most
-      regression.TOLERANCE if converged; 0 for
-      ridge, which is solved.
+    gradients: the norm left per dim, at most regression.TOLERANCE if
+      converged; 0 for ridge, which is solved.
   """
 
   dims: tuple[int, ...]
@@ -119,17 +118,17 @@ def fit(
   random = np.random.default_rng(SEED)
   lbfgs = options.solver == 'lbfgs'
   most = options.examples if lbfgs else len(database)
-  chosen = vectors.draw(random, len(database), most)
+  chosen = vectors.draw_rows(random, len(database), most)
   classes, labels = np.unique(database.labels[chosen], return_inverse=True)
   count = int(np.ceil(HELD_OUT * len(chosen)))
   count = min(count, HELD_OUT_AT_MOST) if len(chosen) > 1 else 0
   held = np.sort(random.permutation(len(chosen))[:count])
   if lbfgs:
     embeddings = np.asarray(database.embeddings[chosen, : dims[-1]])
-    rows = regression.Rows(embeddings, labels, held)
+    rows = regression.TrainingRows(embeddings, labels, held)
     fitted = regression.logistic(rows, dims, strengths, ITERATIONS)
   else:
-    rows = regression.Rows(database.embeddings, labels, held)
+    rows = regression.TrainingRows(database.embeddings, labels, held)
     fitted = regression.ridge(rows, dims, strengths)
   kernels, biases, strengths, gradients = zip(*fitted)
   width = dims[-1]

@@ -14,7 +14,7 @@ ROWS_AT_ONCE = 16384
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class LinearMap:
   """z -> (z - mean) @ matrix."""
 
   mean: Float[np.ndarray, 'd']
@@ -27,7 +27,7 @@ class Linear:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subset:
+class Reordered:
   """z -> its coordinates in another order."""
 
   order: Int[np.ndarray, 'd']
@@ -36,7 +36,7 @@ class Subset:
     return np.asarray(embeddings, np.float32)[:, self.order]
 
 
-def pca(embeddings: Float[np.ndarray, 'r d']) -> Linear:
+def pca(embeddings: Float[np.ndarray, 'r d']) -> LinearMap:
   """Principal components, of most variance first.
 
   The sign of each is such that its largest entry is above 0.
@@ -45,17 +45,17 @@ def pca(embeddings: Float[np.ndarray, 'r d']) -> Linear:
   return _components(mean, square - np.outer(mean, mean))
 
 
-def svd(embeddings: Float[np.ndarray, 'r d']) -> Linear:
+def svd(embeddings: Float[np.ndarray, 'r d']) -> LinearMap:
   """Right singular vectors of the rows as they are, not centred."""
   mean, square = _moments(embeddings)
   return _components(np.zeros_like(mean), square)
 
 
-def _components(mean, square) -> Linear:
+def _components(mean, square) -> LinearMap:
   vectors = np.linalg.eigh(square)[1][:, ::-1]
   largest = np.argmax(np.abs(vectors), axis=0)
   signs = np.sign(vectors[largest, np.arange(len(largest))])
-  return Linear(mean, vectors * signs)
+  return LinearMap(mean, vectors * signs)
 
 
 def _moments(embeddings) -> tuple:
@@ -69,21 +69,21 @@ def _moments(embeddings) -> tuple:
   return total / len(embeddings), square / len(embeddings)
 
 
-def random_subset(width: int, seed: int) -> Subset:
+def random_coordinates(width: int, seed: int) -> Reordered:
   """All coordinates in random order: its prefixes are random subsets."""
-  return Subset(np.random.default_rng(seed).permutation(width))
+  return Reordered(np.random.default_rng(seed).permutation(width))
 
 
-def random_projection(width: int, seed: int) -> Linear:
+def random_projection(width: int, seed: int) -> LinearMap:
   """Independent Gaussian directions (Johnson and Lindenstrauss, 1984).
 
   Scaled so that the full width keeps squared lengths in the mean.
   """
   matrix = np.random.default_rng(seed).normal(size=(width, width))
-  return Linear(np.zeros(width), matrix / np.sqrt(width))
+  return LinearMap(np.zeros(width), matrix / np.sqrt(width))
 
 
-def random_rotation(width: int, seed: int) -> Linear:
+def random_rotation(width: int, seed: int) -> LinearMap:
   """An orthogonal matrix, uniform over all (Mezzadri, math-ph/0609050).
 
   What a prefix loses by it is what the order of the coordinates was worth: an
@@ -91,4 +91,4 @@ def random_rotation(width: int, seed: int) -> Linear:
   """
   normal = np.random.default_rng(seed).normal(size=(width, width))
   q, r = np.linalg.qr(normal)
-  return Linear(np.zeros(width), q * np.sign(np.diagonal(r)))
+  return LinearMap(np.zeros(width), q * np.sign(np.diagonal(r)))

@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 16384
 TOLERANCE = 1e-5
 
 
-class Rows(NamedTuple):
+class TrainingRows(NamedTuple):
   """What is fitted: embeddings, their classes counted from 0, rows held out."""
 
   embeddings: Float[np.ndarray, 'n d']
@@ -43,7 +43,7 @@ class Fitted(NamedTuple):
 
 
 def logistic(
-  rows: Rows,
+  rows: TrainingRows,
   dims: Sequence[int],
   strengths: Sequence[float],
   iterations: int,
@@ -127,7 +127,7 @@ def _descend(weights, x, labels, share, scaling, factor, strength, iterations):
 
 
 def ridge(
-  rows: Rows, dims: Sequence[int], strengths: Sequence[float]
+  rows: TrainingRows, dims: Sequence[int], strengths: Sequence[float]
 ) -> list[Fitted]:
   """Ridge regression at each dim, from one pass over rows that may be mapped.
 

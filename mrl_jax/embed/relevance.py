@@ -14,7 +14,7 @@ import numpy as np
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.shapes import Bool, Float, Int
 
-Rows = Int[np.ndarray, 'n']
+RowNumbers = Int[np.ndarray, 'n']
 
 
 class Relevance(Protocol):
@@ -32,7 +32,9 @@ class Relevance(Protocol):
   def ideal(self, k: int) -> Float[np.ndarray, 'q k']:
     """The grades of a perfect ranking, best first; 0 where it has ended."""
 
-  def at(self, queries: Rows, rows: Rows | None = None) -> 'Relevance':
+  def at(
+    self, queries: RowNumbers, rows: RowNumbers | None = None
+  ) -> 'Relevance':
     """The relevance of these queries to these rows, renumbered in order.
 
     Neither repeats; `rows=None` keeps the whole database.

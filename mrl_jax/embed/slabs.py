@@ -30,7 +30,7 @@ class Slab(NamedTuple):
   lengths: Float[Array, 'g s']
 
 
-def read(database, dims: tuple[int, ...], mesh: Mesh) -> Iterator[Slab]:
+def of_database(database, dims: tuple[int, ...], mesh: Mesh) -> Iterator[Slab]:
   """The slabs of a database of any float type, perhaps mapped from a file."""
   total = len(database)
   size = slab_rows(total, mesh.size)

@@ -44,7 +44,7 @@ def class_name(label: int, names: Sequence[str]) -> str:
   return names[label] if 0 <= label < len(names) else str(label)
 
 
-def draw(
+def draw_rows(
   random: np.random.Generator, total: int, count: int
 ) -> Int[np.ndarray, 'n']:
   """At most `count` of `total` row numbers, without repeats, increasing."""

@@ -35,7 +35,7 @@ class FewShot:
     queries: int = 5000,
     seed: int = 0,
   ):
-    self.shots = options.whole('shots', shots)
+    self.shots = options.whole_numbers('shots', shots)
     if not self.shots:
       raise ValueError('shots=() is empty; name at least one number of shots')
     options.at_least(1, draws=draws, queries=queries)
@@ -56,7 +56,7 @@ class FewShot:
     }
     if not shots:
       return [], details
-    drawn = vectors.draw(random, len(evidence.queries), self.queries)
+    drawn = vectors.draw_rows(random, len(evidence.queries), self.queries)
     queries = np.asarray(evidence.queries.embeddings[drawn], np.float32)
     labels = evidence.queries.labels[drawn]
     hits = np.zeros((len(shots), len(dims), self.draws, len(drawn)), bool)

@@ -10,14 +10,14 @@ def at_least(least: float, **options: float) -> None:
       raise ValueError(f'{name}={value} must be at least {least}')
 
 
-def inside(**options: float) -> None:
+def between_0_and_1(**options: float) -> None:
   """Raises ValueError for an option that is not a share between 0 and 1."""
   for name, value in options.items():
     if not 0 < value < 1:
       raise ValueError(f'{name}={value} must be above 0 and below 1')
 
 
-def whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
+def whole_numbers(name: str, values: Sequence[int]) -> tuple[int, ...]:
   """The values as integers, each once, increasing; all are at least 1.
 
   Raises:
@@ -30,7 +30,7 @@ def whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
   return tuple(sorted({int(value) for value in values}))
 
 
-def chosen(name: str, values: Sequence, allowed: Sequence) -> tuple:
+def subset(name: str, values: Sequence, allowed: Sequence) -> tuple:
   """The values, once each is allowed and none repeats; all of them for ().
 
   Raises:

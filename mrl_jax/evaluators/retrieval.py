@@ -27,7 +27,7 @@ class Retrieval:
   metrics = ('top1',)
 
   def __init__(self, k: tuple[int, ...] = ()):
-    self.k = options.whole('k', k)
+    self.k = options.whole_numbers('k', k)
     if self.k != tuple(k):
       raise ValueError(f'k={tuple(k)} must be whole numbers that increase')
 

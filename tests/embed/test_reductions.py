@@ -67,10 +67,12 @@ def test_random_maps():
   # Uniform over rotations: no entry has a mean.
   many = [reductions.random_rotation(3, s).matrix for s in range(600)]
   assert np.abs(np.mean(many, axis=0)).max() < 4 * np.sqrt(1 / 3 / 600)
-  order = reductions.random_subset(12, 1)
+  order = reductions.random_coordinates(12, 1)
   np.testing.assert_array_equal(np.sort(order(x), axis=1), np.sort(x, axis=1))
   assert sorted(order.order) == list(range(12))
-  assert not np.array_equal(order.order, reductions.random_subset(12, 2).order)
+  assert not np.array_equal(
+    order.order, reductions.random_coordinates(12, 2).order
+  )
   lengths = [
     np.sum(reductions.random_projection(12, s)(x[:1]) ** 2) for s in range(400)
   ]

@@ -39,12 +39,14 @@ def test_held_out_rows_keep_own_ids_and_no_labels():
 
 def test_drawn_rows_keep_their_order_and_labels():
   x = np.arange(20, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
-  rows = vectors.draw(np.random.default_rng(0), 20, 8)
+  rows = vectors.draw_rows(np.random.default_rng(0), 20, 8)
   assert len(set(rows)) == 8 and (np.diff(rows) > 0).all()
   got = vectors.Vectors(x, np.arange(20) * 7).at(rows)
   np.testing.assert_array_equal(got.embeddings[:, 0] * 7, got.labels)
   np.testing.assert_array_equal(got.ids, rows)
-  assert vectors.draw(np.random.default_rng(0), 20, 20).tolist() == [*range(20)]
+  assert vectors.draw_rows(np.random.default_rng(0), 20, 20).tolist() == [
+    *range(20)
+  ]
   bare = vectors.Vectors(x).at(rows)
   assert bare.labels is None
   np.testing.assert_array_equal(bare.embeddings, got.embeddings)

@@ -136,7 +136,7 @@ def test_partners_without_labels_have_neighbours_and_no_probes():
   asked = np.concatenate([x[:30], np.roll(x[30:], 1, axis=0)])
   seen = evidence_of(Vectors(x), Vectors(asked), DIMS, relate=relevance.by_pair)
   found, _ = baselines.Baselines(seeds=1, queries=25).run(seen)
-  asked = vectors.draw(np.random.default_rng(0), 40, 25)
+  asked = vectors.draw_rows(np.random.default_rng(0), 40, 25)
   assert {row['metric'] for row in found} == {'knn_top1'}
   (full,) = (row for row in found if row['dim'] == 12)
   assert full['value'] == np.mean(asked < 30)

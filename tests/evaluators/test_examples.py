@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mrl_jax.evaluators import examples
-from mrl_jax.evaluators.examples import pictures
 from tests.samples.images import NAMES, make_evidence, picture
 
 
@@ -54,7 +53,7 @@ def test_overlays_are_red_where_the_map_is_high():
   values[2:6, 2:6] = 1
   values[10:14, 10:14] = 0.3
   drawn = np.asarray(
-    picture(pictures.overlay(image, values, 64)).convert('RGB'), int
+    picture(examples.overlay(image, values, 64)).convert('RGB'), int
   )
   assert (drawn[0, 0] == 100).all()
   assert drawn[4, 4].min() > 190  # white heat

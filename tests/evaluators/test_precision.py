@@ -217,7 +217,7 @@ def test_judged_rows_are_what_top1_counts():
   )
   evaluator = precision.Precision(k=3, queries=20)
   found, details = evaluator.run(seen)
-  asked = vectors.draw(np.random.default_rng(0), 30, 20)
+  asked = vectors.draw_rows(np.random.default_rng(0), 30, 20)
   expected = np.mean((asked % 2 == 1) | (asked == 0))
   top1 = [row for row in found if row['metric'] == 'top1']
   whole = [row for row in top1 if row['variant'] == 'float32']

@@ -23,7 +23,7 @@ def test_robustness_equals_a_loop():
   variants = ['clean', *some, 'severity1', 'severity4', 'mean']
   assert look.metrics == tuple(f'top1.{v}' for v in variants)
   assert list(found) == list(itertools.product(variants, (2, 6, 16)))
-  drawn = vectors.draw(np.random.default_rng(robustness.SEED), 30, 11)
+  drawn = vectors.draw_rows(np.random.default_rng(robustness.SEED), 30, 11)
   images = seen.functions['images']('validation', drawn)
   labels = seen.queries.labels[drawn]
 

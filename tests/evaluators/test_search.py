@@ -107,13 +107,13 @@ def test_small_databases_single_queries_and_no_labels():
 
 def test_reported_queries_are_not_those_that_choose(monkeypatch):
   seen, given = material(), []
-  choose = tuning.choose
+  choose = tuning.best_schedule
 
   def spy(ready, queries, exact, *rest):
     given.extend([queries, exact])
     return choose(ready, queries, exact, *rest)
 
-  monkeypatch.setattr(tuning, 'choose', spy)
+  monkeypatch.setattr(tuning, 'best_schedule', spy)
   Search(k=5).run(seen)
   chose, reported = np.split(np.random.default_rng(0).permutation(80), 2)
   assert not set(chose) & set(reported)
@@ -127,9 +127,9 @@ def test_reported_queries_are_not_those_that_choose(monkeypatch):
 def test_a_time_is_the_least_of_what_fits_into_a_second(monkeypatch):
   now = iter([0.0, 0.3, 1.0, 1.1, 2.0, 2.9])
   monkeypatch.setattr(search.time, 'perf_counter', lambda: next(now))
-  assert search.timed(lambda: None) == pytest.approx(0.1)
+  assert search.least_seconds(lambda: None) == pytest.approx(0.1)
   now = iter(range(0, 100, 10))
-  assert search.timed(lambda: None) == 10 and next(now) == 20
+  assert search.least_seconds(lambda: None) == 10 and next(now) == 20
 
 
 def test_what_is_compiled_first_is_not_in_a_time(monkeypatch):
@@ -211,7 +211,7 @@ def test_the_best_schedule_within_a_budget_is_chosen():
   exact = exact_of(queries, database, 10)
   tried = tuning.candidates((4, 8, 16, WIDTH), 10, len(database))
   budget = 0.009
-  chosen = tuning.choose(ready, queries, exact, tried, budget)
+  chosen = tuning.best_schedule(ready, queries, exact, tried, budget)
   recalls = {}
   for one in tried:
     if schedules.mflops(one, len(database)) <= budget:
@@ -222,16 +222,16 @@ def test_the_best_schedule_within_a_budget_is_chosen():
   assert len(recalls) > 5 and min(recalls.values()) < max(recalls.values())
   # Duplicates tie.
   assert abs(recalls[chosen] - max(recalls.values())) < 0.01
-  rich = tuning.choose(ready, queries, exact, tried)
+  rich = tuning.best_schedule(ready, queries, exact, tried)
   best, reached = (
     shortlist.recall(ready, queries, rows, exact).mean()
     for rows in (naive(queries, database, one, 10) for one in (rich, chosen))
   )
   assert best >= reached
   with pytest.raises(ValueError, match='no schedule is within 1e-09 MFLOPs'):
-    tuning.choose(ready, queries, exact, tried, 1e-9)
+    tuning.best_schedule(ready, queries, exact, tried, 1e-9)
   with pytest.raises(ValueError, match='no dimension to shortlist by'):
-    tuning.choose(ready, queries, exact, [])
+    tuning.best_schedule(ready, queries, exact, [])
 
 
 def test_partners_are_what_top1_counts():

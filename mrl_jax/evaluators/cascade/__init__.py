@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrl_jax import errors, rows
+from mrl_jax import errors, intervals, rows
 from mrl_jax.evaluators import options
 from mrl_jax.evaluators.cascade import thresholds
-from mrl_jax.evaluators.cascade.tally import Tally
-from mrl_jax.shapes import Int
+from mrl_jax.shapes import Bool, Float, Int
 
 
 class Cascade:
@@ -56,12 +55,12 @@ class Cascade:
   ):
     options.at_least(1, splits=splits)
     options.at_least(2, grid=grid)
-    options.inside(share=share, confidence=confidence)
+    options.between_0_and_1(share=share, confidence=confidence)
     for value in risk:
-      options.inside(risk=value)
+      options.between_0_and_1(risk=value)
     self.splits, self.share, self.seed = splits, share, seed
     self.grid = np.linspace(0, 1, grid)
-    self.targets = options.whole('targets', targets)
+    self.targets = options.whole_numbers('targets', targets)
     self.risk, self.confidence = tuple(risk), confidence
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
@@ -162,6 +161,69 @@ class Cascade:
     ]
 
 
+class Tally:
+  """What the policies did on the reported examples of all splits."""
+
+  def __init__(self, dims: Sequence[int], right: Bool[np.ndarray, 'g q']):
+    self.dims, self.right = np.asarray(dims), right
+    self.policies: dict[str, list[tuple]] = {}
+
+  def add(
+    self,
+    policy: str,
+    reported: Int[np.ndarray, 'q'],
+    left: Int[np.ndarray, 'q'],
+    cuts: Float[np.ndarray, 'g-1'],
+  ) -> None:
+    """One split: which queries, where each left, under which thresholds."""
+    self.policies.setdefault(policy, []).append((reported, left, cuts))
+
+  def point(self, policy: str) -> dict:
+    """Means, deviations and the interval of one policy."""
+    splits = self.policies[policy]
+    tried = np.cumsum(self.dims)
+    hits = [self.right[left, reported] for reported, left, _ in splits]
+    accuracy = [np.mean(hit) for hit in hits]
+    width = [np.mean(self.dims[left]) for _, left, _ in splits]
+    missed = [
+      np.mean(self.right[-1, reported] & ~hit)
+      for (reported, _, _), hit in zip(splits, hits)
+    ]
+    low, high, n = self._interval(policy, hits)
+    return {
+      'policy': policy,
+      'expected_dim': float(np.mean(width)),
+      'expected_dim_deviation': _deviation(width),
+      'cumulative': float(np.mean([np.mean(tried[x]) for _, x, _ in splits])),
+      'accuracy': float(np.mean(accuracy)),
+      'deviation': _deviation(accuracy),
+      'low': low,
+      'high': high,
+      'n': n,
+      'lost': float(np.mean(missed)),
+      'thresholds': np.mean([cuts for _, _, cuts in splits], axis=0).tolist(),
+    }
+
+  def fixed(self, g: int) -> dict:
+    """Prefix g alone on the same reported examples."""
+    policy, splits = next(iter(self.policies.items()))
+    hits = [self.right[g, reported] for reported, _, _ in splits]
+    low, high, _ = self._interval(policy, hits)
+    value = float(np.mean([np.mean(hit) for hit in hits]))
+    m = int(self.dims[g])
+    return {'dim': m, 'accuracy': value, 'low': low, 'high': high}
+
+  def _interval(self, policy: str, hits: list) -> tuple[float, float, int]:
+    """(low, high, queries) from each query's mean over its reports."""
+    total, times = np.zeros((2, self.right.shape[1]))
+    for (reported, _, _), hit in zip(self.policies[policy], hits):
+      total[reported] += hit
+      times[reported] += 1
+    reported = times > 0
+    low, high = intervals.mean(total[reported] / times[reported])
+    return float(low), float(high), int(np.sum(reported))
+
+
 def tuning_split(count: int, share: float, seed: Sequence[int]) -> tuple:
   """(rows to tune on, rows to report): random, at least one of each."""
   order = np.random.default_rng(seed).permutation(count)
@@ -198,3 +260,8 @@ def _percent(point: dict) -> str:
   """An accuracy for people: 85.1% (84.0 to 86.1)."""
   low, high = 100 * point['low'], 100 * point['high']
   return f'{100 * point["accuracy"]:.1f}% ({low:.1f} to {high:.1f})'
+
+
+def _deviation(values: Sequence[float]) -> float:
+  """Sample standard deviation over splits; 0 for one split."""
+  return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -22,15 +22,15 @@ class Classes:
   answers in the right superclass.
 
   Args:
-    superclasses: a JSON or CSV file, see superclasses.read; '' for none.
+    superclasses: a JSON or CSV file, see superclasses.py; '' for none.
     tail: share of the classes, the rarest, that are the tail.
   """
 
   needs = ('labels',)
 
   def __init__(self, superclasses: str = '', tail: float = 0.2):
-    options.inside(tail=tail)
-    self.groups = supers.read(superclasses) if superclasses else {}
+    options.between_0_and_1(tail=tail)
+    self.groups = supers.read_superclasses(superclasses) if superclasses else {}
     self.tail = tail
     self.metrics = ('per_class', *(('superclass',) if superclasses else ()))
 
@@ -97,7 +97,7 @@ class Classes:
     """Top-1 of superclasses; every class asked for or answered has one."""
     answered = answers.classes[..., 0]
     ids = np.union1d(answers.labels, answered)
-    groups = supers.numbers(ids, self.groups, names)
+    groups = supers.superclass_numbers(ids, self.groups, names)
     true = groups[np.searchsorted(ids, answers.labels)]
     right = groups[np.searchsorted(ids, answered)] == true
     return rows.proportions('classes', 'superclass', answers.dims, right)

@@ -11,7 +11,7 @@ from mrl_jax.embed.vectors import class_name
 from mrl_jax.shapes import Int
 
 
-def read(path: str | Path) -> dict[str, str]:
+def read_superclasses(path: str | Path) -> dict[str, str]:
   """{class name or id: superclass} of a JSON object or a two-column CSV.
 
   A CSV may start with the line `class,superclass`.
@@ -69,7 +69,7 @@ def _read_csv(path: Path, name: str) -> list[tuple[str, str]]:
 READERS = {'.json': _read_json, '.csv': _read_csv}
 
 
-def numbers(
+def superclass_numbers(
   ids: Int[np.ndarray, 'v'], groups: dict[str, str], names: Sequence[str]
 ) -> Int[np.ndarray, 'v']:
   """The superclass, numbered, of each class, looked up by its name or its id.

@@ -110,7 +110,7 @@ class Precision:
     ready = shortlist.Database(database.embeddings)
     stored = ready.prefix(width)
     asked = shortlist.Database(queries.embeddings).prefix(width)
-    sample = stored[vectors.draw(random, len(stored), self.calibration)]
+    sample = stored[vectors.draw_rows(random, len(stored), self.calibration)]
     ranges = quantise.measure(sample, self.clip, self.centre)
     depths = k, min(self.rescore * k, len(stored))
     nearest, scores = codes.search(

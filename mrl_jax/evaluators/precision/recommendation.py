@@ -61,30 +61,35 @@ def cheapest(
     full,
   )
   kept, low, high = share_kept(values[chosen, told], values[full, told])
-  point, most = points[chosen], points[full]['bytes_all']
-  name = 'top-1' if metric == 'top1' else metric
+  point, name = points[chosen], 'top-1' if metric == 'top1' else metric
+  result = {
+    'metric': name,
+    'dim': point['dim'],
+    'precision': point['precision'],
+    'bytes': point['bytes_all'],
+    'full_bytes': points[full]['bytes_all'],
+    'kept': None if math.isnan(kept) else kept,
+    'kept_low': low,
+    'kept_high': high,
+    'n': len(told),
+    'how': HOW.format(keep - SLACK),
+  }
   if chosen == full or math.isnan(kept):
     text = (
       f'nothing smaller than {point["dim"]} dims in float32 surely keeps '
       f'{keep - SLACK:.0%} of {name}'
     )
   else:
-    times = f'{most / point["bytes_all"]:.1f}'.removesuffix('.0')
-    text = (
-      f'{point["dim"]} dims in {point["precision"].replace("_", " ")} keep '
-      f'{100 * kept:.1f}% ({100 * low:.1f} to {100 * high:.1f}) of {name} at '
-      f'1/{times} of the bytes'
-    )
-  return {
-    'metric': name,
-    'dim': point['dim'],
-    'precision': point['precision'],
-    'bytes': point['bytes_all'],
-    'full_bytes': most,
-    'kept': None if math.isnan(kept) else kept,
-    'kept_low': low,
-    'kept_high': high,
-    'n': len(told),
-    'text': text,
-    'how': HOW.format(keep - SLACK),
-  }
+    text = _sentence(result)
+  return result | {'text': text}
+
+
+def _sentence(result: dict) -> str:
+  kept, low, high = (
+    f'{100 * result[key]:.1f}' for key in ('kept', 'kept_low', 'kept_high')
+  )
+  times = f'{result["full_bytes"] / result["bytes"]:.1f}'.removesuffix('.0')
+  return (
+    f'{result["dim"]} dims in {result["precision"].replace("_", " ")} keep '
+    f'{kept}% ({low} to {high}) of {result["metric"]} at 1/{times} of the bytes'
+  )

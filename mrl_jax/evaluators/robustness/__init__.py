@@ -36,7 +36,7 @@ class Robustness:
       it leaves out are left out. Without it they are named as the classes.
   """
 
-  needs = ('labels', 'images', 'embed')
+  needs = ('images', 'embed', 'labels')
 
   def __init__(
     self,
@@ -49,21 +49,21 @@ class Robustness:
     if not severities:
       raise ValueError(f'severities=() must be some of {kinds.SEVERITIES}')
     self.images = images
-    self.corruptions = options.chosen(
+    self.corruptions = options.subset(
       'corruptions', corruptions, tuple(kinds.CORRUPTIONS)
     )
-    self.severities = options.chosen('severities', severities, kinds.SEVERITIES)
+    self.severities = options.subset('severities', severities, kinds.SEVERITIES)
     variants = ['clean', *self.corruptions]
     variants += [f'severity{severity}' for severity in self.severities]
     variants.append('mean')
-    self.shifted = sets.named(shifted, variants)
+    self.shifted = sets.named_folders(shifted, variants)
     self.metrics = tuple(f'top1.{name}' for name in (*variants, *self.shifted))
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
     queries, dims = evidence.queries, evidence.dims
     random = np.random.default_rng(SEED)
     most = self.images or len(queries)
-    drawn = vectors.draw(random, len(queries), most)
+    drawn = vectors.draw_rows(random, len(queries), most)
     clean = evidence.classify(queries.at(drawn)).right
     right = self._answers(evidence, drawn)
     variants = {'clean': clean}

@@ -15,7 +15,9 @@ ROWS_AT_ONCE = 1024
 MAP = 'map.json'
 
 
-def named(paths: Sequence[str], taken: Sequence[str]) -> dict[str, Path]:
+def named_folders(
+  paths: Sequence[str], taken: Sequence[str]
+) -> dict[str, Path]:
   """Each folder under its last name, which becomes part of a row's name.
 
   Raises:

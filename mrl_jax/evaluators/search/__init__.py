@@ -147,7 +147,7 @@ class Search:
     database = trial.database
     tried = tuning.candidates(dims, trial.k, len(database))
     whole = len(database) * database.width / 1e6
-    return tuning.choose(
+    return tuning.best_schedule(
       database, trial.tuning, trial.exact_tuning, tried, self.budget * whole
     )
 
@@ -211,10 +211,10 @@ def measured(method: Method, trial: Trial) -> tuple[list[rows.Row], dict]:
     results.append(
       rows.proportion('search', 'top1', method.dim, hits, len(right), **extra)
     )
-  batch = timed(lambda: method.find(queries)) / len(queries)
+  batch = least_seconds(lambda: method.find(queries)) / len(queries)
   singles = queries[:SINGLES]
   method.find(singles[:1])  # what is compiled for one query is not its time
-  single = timed(lambda: [method.find(one[None]) for one in singles])
+  single = least_seconds(lambda: [method.find(one[None]) for one in singles])
   return results, {
     'method': method.name,
     'about': method.about,
@@ -228,7 +228,7 @@ def measured(method: Method, trial: Trial) -> tuple[list[rows.Row], dict]:
   }
 
 
-def timed(run: Callable) -> float:
+def least_seconds(run: Callable) -> float:
   """Seconds, the least of as many runs as fit into a second, at most five."""
   seconds = []
   while len(seconds) < 5 and sum(seconds) < 1:

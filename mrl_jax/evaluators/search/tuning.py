@@ -25,7 +25,7 @@ def candidates(dims: Sequence[int], k: int, rows: int) -> list[Schedule]:
   return tried
 
 
-def choose(
+def best_schedule(
   database: shortlist.Database,
   queries: Float[np.ndarray, 'q d'],
   exact: tuple,

@@ -1,18 +1,19 @@
 """`baselines`: what other reductions of the same embeddings reach."""
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from mrl_jax import rows
+from mrl_jax import errors, rows
 from mrl_jax.embed import answers, exact, probes, reductions
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import options
-from mrl_jax.evaluators.baselines import fixed_feature
 from mrl_jax.shapes import Bool
 
 RANDOM = {
-  'random_subset': reductions.random_subset,
+  'random_subset': reductions.random_coordinates,
   'random_projection': reductions.random_projection,
   'random_rotation': reductions.random_rotation,
 }
@@ -57,7 +58,7 @@ class Baselines:
     self.metrics = tuple(f'{name}.prefix' for name in names)
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
-    runs = [fixed_feature.read(folder) for folder in self.ff]
+    runs = [_fixed_feature(folder) for folder in self.ff]
     random = np.random.default_rng(0)
     queries, database, relevance = evidence.sample(
       random, self.examples, self.queries
@@ -89,7 +90,7 @@ class Baselines:
       'seeds': self.seeds,
       'ff': folders,
     }
-    return results + fixed_feature.mean_rows(runs), details
+    return results + _mean_rows(runs), details
 
   def _variants(self, embeddings) -> Iterator[tuple]:
     """(name, its reductions), fitted when asked for."""
@@ -126,4 +127,66 @@ def _seed_rows(metric, variant, dims, hits: Bool[np.ndarray, 's g q']) -> list:
       extra |= {'seeds': len(hits), 'spread': spread}
     values = hits[:, g].mean(axis=0)
     results.append(rows.mean('baselines', metric, m, values, **extra))
+  return results
+
+
+def _fixed_feature(workdir: str) -> dict:
+  """{'dim', 'workdir', 'rows'}: the newest results at a run's own dim.
+
+  Raises:
+    UsageError: if the folder is not a run, or was not evaluated.
+  """
+  fix = f'run `python eval.py --workdir={workdir}` first'
+  path = Path(workdir)
+  if not (path / 'config.json').is_file():
+    raise errors.UsageError(
+      f'ff={workdir!r} is not a run: it has no config.json'
+    )
+  config = json.loads((path / 'config.json').read_text())
+  head = config.get('head', {}).get('name')
+  if head != 'ff' and len(config['dims']) > 1:
+    raise errors.UsageError(
+      f'ff={workdir!r} is not a fixed-feature run: its head.name is {head!r}'
+    )
+  dim = config['head'].get('dim') or config['dims'][-1]
+  steps = [
+    int(file.parent.name)
+    for file in path.glob('eval/*/results.jsonl')
+    if file.parent.name.isdigit()
+  ]
+  if not steps:
+    raise errors.UsageError(f'ff={workdir!r} has no results; {fix}')
+  lines = (path / 'eval' / str(max(steps)) / 'results.jsonl').read_text()
+  top1 = {
+    f'{row["evaluator"]}_top1': row
+    for row in map(json.loads, lines.splitlines())
+    if row['evaluator'] in ('knn', 'linear')
+    and (row['metric'], row['dim']) == ('top1', dim)
+    and 'variant' not in row
+  }
+  if not top1:
+    raise errors.UsageError(
+      f'ff={workdir!r} has no knn/top1 or linear/top1 at d{dim}; {fix}'
+    )
+  return {'dim': dim, 'workdir': str(workdir), 'rows': top1}
+
+
+def _mean_rows(runs: list[dict]) -> list[rows.Row]:
+  """A row per metric and dim, means over the runs of that dim."""
+  grouped = {}
+  for run in runs:
+    for metric, row in run['rows'].items():
+      grouped.setdefault((metric, run['dim']), []).append(row)
+  results = []
+  for (metric, dim), same in sorted(grouped.items()):
+    value, low, high = (
+      float(np.mean([row[key] for row in same]))
+      for key in ('value', 'ci_low', 'ci_high')
+    )
+    extra = {'variant': 'ff', 'runs': len(same)}
+    results.append(
+      rows.make(
+        'baselines', metric, dim, value, (low, high), same[0]['n'], **extra
+      )
+    )
   return results

@@ -1,20 +1,23 @@
 """`examples`: neighbours of a few images, and where the model looks."""
 
+import base64
 import dataclasses
+import io
 import json
 
 import jax
 import numpy as np
+from PIL import Image
 
 from mrl_jax.embed import exact
 from mrl_jax.embed.vectors import class_name
-from mrl_jax.evaluators.examples import pictures
 from mrl_jax.shapes import Bool, Float, Int
 
 SEED = 0
 CANDIDATES = 512  # queries searched to find telling ones
 SIDES = (64, 48, 32, 24, 16)  # of thumbnails, the largest that fits
 LIMIT = 290_000  # bytes of the details
+COLOURS = 64  # of the palette of a thumbnail that is not grey
 
 
 class Examples:
@@ -30,7 +33,7 @@ class Examples:
     neighbours: of each.
   """
 
-  needs = ('labels', 'images')
+  needs = ('images', 'labels')
   metrics = ()
 
   def __init__(self, images: int = 6, neighbours: int = 5):
@@ -93,7 +96,7 @@ class _Page:
         for g, m in enumerate(self.dims)
       },
       'saliency': {
-        str(m): pictures.overlay(self.images[i], values[i], side)
+        str(m): overlay(self.images[i], values[i], side)
         for m, values in zip(self.trained, self.maps)
       },
     }
@@ -103,7 +106,7 @@ class _Page:
       'row': int(row),
       'label': int(label),
       'name': class_name(int(label), self.names),
-      'image': pictures.thumbnail(image, side),
+      'image': _thumbnail(image, side),
     }
 
 
@@ -164,3 +167,34 @@ def _fitting(page: _Page, count: int) -> list[dict]:
     else:
       return examples
   return examples[:-1]
+
+
+def _thumbnail(image: Int[np.ndarray, 'h w c'], side: int) -> str:
+  """A PNG in base64, no side above `side`: grey, or of 64 colours."""
+  if image.shape[-1] == 1:
+    return _png(_shrunk(Image.fromarray(image[..., 0]), side))
+  picture = _shrunk(Image.fromarray(image[..., :3]), side)
+  return _png(picture.quantize(COLOURS))
+
+
+def overlay(
+  image: Int[np.ndarray, 'h w c'], values: Float[np.ndarray, 'h w'], side: int
+) -> str:
+  """The grey image under its map: where that is high red, then yellow."""
+  grey = image.mean(axis=-1, keepdims=True)
+  heat = values[..., None] * 3 - np.arange(3)
+  heat = 255 * np.clip(heat, 0, 1)
+  cover = 0.65 * values[..., None]
+  mixed = np.round(grey * (1 - cover) + heat * cover).astype(np.uint8)
+  return _png(_shrunk(Image.fromarray(mixed), side).quantize(COLOURS))
+
+
+def _shrunk(picture: Image.Image, side: int) -> Image.Image:
+  picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+  return picture
+
+
+def _png(picture: Image.Image) -> str:
+  data = io.BytesIO()
+  picture.save(data, 'PNG', optimize=True)
+  return base64.b64encode(data.getvalue()).decode()
