@@ -33,5 +33,5 @@ def embed(
     lambda x: x.reshape(size, count, *x.shape[1:]).swapaxes(0, 1), batch
   )
   one = jax.checkpoint(lambda part: encode(*part), prevent_cse=False)
-  made = jax.lax.map(one, (parts, jax.numpy.arange(count)))
-  return made.swapaxes(0, 1).reshape(rows, *made.shape[2:])
+  embeddings = jax.lax.map(one, (parts, jax.numpy.arange(count)))
+  return embeddings.swapaxes(0, 1).reshape(rows, *embeddings.shape[2:])

@@ -37,8 +37,9 @@ class Negatives(NamedTuple):
 
 def suits(problem: Problem, setting: Setting) -> bool:
   """Whether the logits are many, and queries and keys divide over the mesh."""
-  queries, keys = len(problem.queries), len(problem.keys)
-  keys += 0 if problem.negatives is None else len(problem.negatives)
+  queries, keys = problem.queries.shape[0], problem.keys.shape[0]
+  if problem.negatives is not None:
+    keys += problem.negatives.shape[0]
   mesh = setting.mesh
   divides = mesh is None or not (queries % mesh.size or keys % mesh.size)
   logits = len(setting.dims) * queries * keys

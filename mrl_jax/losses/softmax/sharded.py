@@ -30,7 +30,7 @@ PER_PREFIX = PartitionSpec(None, sharding.BATCH_AXES)
 
 def suits(problem: Problem, setting: Setting) -> bool:
   """Whether the logits are many, and the rows divide over the mesh."""
-  rows, classes = len(problem.embedding), problem.kernel.shape[1]
+  rows, classes = problem.embedding.shape[0], problem.kernel.shape[1]
   count = len(setting.dims) * rows * classes
   return not (forms.are_small(count, setting.mesh) or _left_over(rows, setting))
 
