@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from mrl_jax import checkpoint
+from mrl_jax import integrity
 from tests.samples import processes, runs
 
 CODES = {'SIGTERM': 143, 'SIGINT': 130}
@@ -27,7 +27,7 @@ def test_a_signal_saves_first(tmp_path, name):
     child.process.send_signal(signal.Signals[name])
     code, out, err = child.finish()
   assert code == CODES[name], err
-  (step,) = checkpoint.steps(tmp_path / 'checkpoints')
+  (step,) = integrity.steps(tmp_path / 'checkpoints')
   assert f'stopped by {name} at step {step:,}, saved' in out
   assert (tmp_path / 'checkpoints' / str(step) / 'manifest.json').exists()
 
@@ -48,4 +48,4 @@ def test_a_loss_that_is_not_finite_gives_up(run_cli, tmp_path, log_every):
   assert code == 3, err
   assert re.search(r'the (loss|gradient_norm) is (nan|inf) at step \d', err)
   # Step 3 would have been saved, had it not been checked first.
-  assert checkpoint.steps(tmp_path / 'checkpoints') == []
+  assert integrity.steps(tmp_path / 'checkpoints') == []

@@ -5,6 +5,7 @@ import pytest
 
 from mrl_jax import sharding
 from mrl_jax.data import digits, feed, pipeline, source
+from mrl_jax.inputs import image
 
 
 def toy(count=25):
@@ -15,10 +16,9 @@ def toy(count=25):
   return source.InMemory(images, np.arange(count))
 
 
-def noisy(image, rng):
-  return np.concatenate(
-    [image, np.full((2, 2, 1), rng.integers(256), np.uint8)], axis=-1
-  )
+def noisy(record, rng):
+  noise = np.full((2, 2, 1), rng.integers(256), np.uint8)
+  return record | {'image': np.concatenate([record['image'], noise], axis=-1)}
 
 
 def stream(rows, steps, first=0, batch_size=8, **options):
@@ -76,12 +76,16 @@ def test_worker_processes_give_the_same_batches():
 @pytest.mark.parametrize('processes', [1, 2, 4])
 def test_evaluation_counts_every_example_once(batch_size, processes):
   size = batch_size * processes  # divisible, as checked at the start
-  labels, counts = [], set()
+  records, labels, counts = toy(), [], set()
+
+  def prepare(index):
+    return records[index or 0] | {'mask': np.float32(index is not None)}
+
   for process in range(processes):
     rows = np.arange(process * batch_size, (process + 1) * batch_size)
     batches = list(
       pipeline.evaluation_batches(
-        toy(), lambda image: image, batch_size=size, rows=rows
+        prepare, range(25), batch_size=size, rows=rows
       )
     )
     counts.add(len(batches))
@@ -96,15 +100,9 @@ def test_feed_puts_batches_on_the_mesh_and_polls(data_dir):
   mesh = sharding.make_mesh(2, 2, 2)
   feeder = feed.Feed(
     digits.load(str(data_dir)),
+    {'image': image.Image(8, channels=1)},
     mesh,
-    train_transform=lambda image, rng: image,
-    image_size=(8, 8),
-    eval_crop=0.875,
-    batch_size=16,
-    eval_batch_size=128,
-    seed=0,
-    threads=1,
-    workers=0,
+    feed.Loading('digits', 0, 16, 128, threads=1, workers=0),
   )
   polled = []
   feeder.poll = lambda: polled.append(True)

@@ -25,7 +25,7 @@ from tests.samples import upstream
 def test_digits_are_scikit_learns(data_dir):
   data = digits.load(str(data_dir))
   assert (len(data.train), len(data.validation)) == (1437, 360)
-  assert data.classes == tuple('0123456789')
+  assert data.facts.classes == tuple('0123456789')
   bundle = load_digits()
   # TFDS stores a split shuffled: compare as multisets of (pixels, label).
   ours = collections.Counter(
@@ -117,7 +117,7 @@ def test_cifar_from_the_upstream_archive(
   monkeypatch.setattr(cifar, name.upper(), archive)
   data = SOURCES[name](str(tmp_path / 'tfds'), str(tmp_path))
   assert len(data.train) == train and len(data.validation) == 20
-  assert len(data.classes) == classes
+  assert len(data.facts.classes) == classes
   images = {x['image'].tobytes() for x in data.train}
   for i in range(train):
     assert photos[i].tobytes() in images
@@ -134,7 +134,7 @@ def test_cifar_records_that_do_not_fit():
 def test_folder_split_by_fraction(tmp_path, photos):
   upstream.image_tree(tmp_path, photos)
   data = folder.load(path=str(tmp_path), validation_fraction=0.2)
-  assert data.classes == ('cat', 'dog')
+  assert data.facts.classes == ('cat', 'dog')
   assert (len(data.train), len(data.validation)) == (16, 4)
   assert not set(data.train.paths) & set(data.validation.paths)
   np.testing.assert_array_equal(
@@ -185,6 +185,6 @@ def test_prepared_sets_are_read_and_unprepared_ones_explained(tmp_path, photos):
   )
   assert (len(data.train), len(data.validation)) == (30, 10)
   assert data.train[0]['image'].shape == (32, 32, 3)
-  assert len(data.classes) == 10
+  assert len(data.facts.classes) == 10
   with pytest.raises(ValueError, match='has the splits train, validation'):
     prepared.load(str(tmp_path), 'imagenet2012', validation='test')

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import jax
 
-from mrl_jax import build, config
+from mrl_jax import build, config, schema, workdir
+from mrl_jax.state import TrainState
 
 SMOKE = '--config=configs/vit_mrl.py:smoke'
 
@@ -28,68 +29,64 @@ TWENTY = [
 
 def loaded(name: str = 'vit_mrl.py:smoke', *words: str):
   """The config of configs/`name`, with --config.key=value words set."""
-  settings, _ = config.load(f'configs/{name}')
-  config.override(settings, list(words))
-  return settings
+  return schema.resolve(config.load(f'configs/{name}')[0], words)
 
 
-def facts(workdir: Path) -> tuple[int, tuple[int, ...]]:
+def facts(folder: Path) -> tuple[int, tuple[int, ...]]:
   """(training steps, dims that have a classifier) of a run."""
-  settings = config.read_saved(workdir)
-  fixed = settings.head.name == 'ff'
-  return settings.train.steps, (
-    (settings.head.dim,) if fixed else settings.dims
-  )
+  settings = workdir.read_config(folder)
+  head = settings.task.head
+  dims = (head.dim,) if head.name == 'ff' else settings.dims
+  return settings.train.steps, dims
 
 
-def built(settings, workdir: Path):
+def built(settings, folder: Path):
   """The run of a config: its task, feed, mesh and evaluators."""
-  return build.run(settings, workdir)
+  return build.run(settings, folder)
 
 
-def host_state(workdir: Path, step: int):
+def host_state(folder: Path, step: int):
   """(state, position) of a saved step, as NumPy arrays."""
-  run = built(config.read_saved(workdir), workdir)
-  saver = run.checkpointer()
-  restored, position = saver.restore(step, run.placed)
+  run = built(workdir.read_config(folder), folder)
+  saver = run.checkpointer(read_only=True)
+  tree, position = saver.restore(step, run.learner.placed.to_tree())
   saver.close()
-  return jax.device_get(restored), position
+  return jax.device_get(TrainState.from_tree(tree)), position
 
 
 def parameters(state):
   """The parameters of a state, as NumPy arrays."""
-  return jax.device_get(state.params)
+  return jax.device_get(state.variables.params)
 
 
 def broken(state):
-  """The state with parameters that are not finite."""
-  nan = jax.tree.map(lambda x: x * float('nan'), state.params)
-  return dataclasses.replace(state, params=nan)
+  """The state with variables that are not finite."""
+  nan = jax.tree.map(lambda x: x * float('nan'), state.variables)
+  return dataclasses.replace(state, variables=nan)
 
 
 def averaged(state):
-  """The state with its moving average as its parameters, and no average."""
-  return dataclasses.replace(state, params=state.average, average={})
+  """The state with its moving average as its variables, and no average."""
+  return dataclasses.replace(state, variables=state.average, average=None)
 
 
 def evaluated(run, name: str, state):
   """The rows of one evaluator on what a run would deploy of this state."""
-  evidence = run.evidence(state.best_params, state.stats)
-  return run.evaluators[name].run(evidence)
+  return run.evaluators[name].run(run.evidence(state.best))
 
 
-def metrics(workdir: Path) -> list[dict]:
+def metrics(folder: Path) -> list[dict]:
   """The lines of metrics.jsonl."""
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
-def losses(workdir: Path) -> list[dict]:
+def losses(folder: Path) -> list[dict]:
   """The lines of metrics.jsonl that hold losses of training."""
-  return [line for line in metrics(workdir) if 'train/loss' in line]
+  return [line for line in metrics(folder) if 'train/loss' in line]
 
 
-def rows(workdir: Path, step: int) -> list[dict]:
+def rows(folder: Path, step: int) -> list[dict]:
   """The result rows of one evaluation."""
-  path = workdir / 'eval' / str(step) / 'results.jsonl'
+  path = folder / 'eval' / str(step) / 'results.jsonl'
   return [json.loads(line) for line in path.read_text().splitlines()]
