@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from mrl_jax import sharding
+from mrl_jax import contracts, sharding
 from mrl_jax.data import feed, source
 from mrl_jax.embed import encode, export, files, vectors
+from mrl_jax.inputs import image
 
 ROOT = Path(__file__).parents[2]
 SIZES = {'train': 103, 'validation': 20}
@@ -193,24 +194,19 @@ def test_bad_values_are_refused(tmp_path):
 def images_feed(mesh):
   """Images whose embedding is exact on any device."""
   rng = np.random.default_rng(0)
-  made = [
+  sides = [
     source.InMemory(
       rng.integers(0, 256, (n, 2, 2, 1)).astype(np.uint8),
       rng.integers(0, 9, n),
     )
     for n in SIZES.values()
   ]
+  facts = contracts.Facts({'image': {'channels': 1}}, NAMES[:9])
   return feed.Feed(
-    source.Source(*made, classes=NAMES[:9]),
+    source.Split(*sides, facts),
+    {'image': image.Image(2, eval_crop=1.0, channels=1)},
     mesh,
-    train_transform=None,
-    image_size=(2, 2),
-    eval_crop=1.0,
-    batch_size=16,
-    eval_batch_size=16,
-    seed=0,
-    threads=2,
-    workers=0,
+    feed.Loading('images', 0, 16, 16, threads=2, workers=0),
   )
 
 
