@@ -76,6 +76,19 @@ def test_what_stands_in_the_folder(tmp_path):
     assert names == NAMES
 
 
+def test_vectors_without_labels_have_none_when_read_back(tmp_path):
+  def bare(split, start, stop):
+    return vectors.Vectors(embed(split, start, stop).embeddings)
+
+  written = exported(tmp_path, bare, names=())
+  assert not any('labels' in name for name in written)
+  table = parquet.read_table(tmp_path / 'train.parquet').to_pydict()
+  assert table == {'id': list(range(SIZES['train']))}
+  found, names = files.read(f'{tmp_path}:train')
+  assert found.labels is None and names == ()
+  np.testing.assert_array_equal(found.embeddings, material('train')[0])
+
+
 @pytest.mark.parametrize('calls', [0, 1, 3, 6, 7, 8])
 def test_a_stopped_export_goes_on_byte_for_byte(tmp_path, calls, capsys):
   whole = exported(tmp_path / 'whole')
