@@ -19,16 +19,6 @@ FORMS = {
   'reference': forms.Form(reference.loss),
 }
 
-# Names of forms in configs that were saved before, and what they are now.
-RENAMED = {
-  'vmap': 'reference',
-  'blocks': 'dense',
-  'columns': 'tiled',
-  'rows': 'tiled',
-  'pallas': 'tiled',
-}
-
-
 class Targets(NamedTuple):
   """What each row should be, and the classifiers that learn to tell.
 

@@ -255,8 +255,3 @@ def test_a_form_is_chosen_by_shape_and_device():
   assert chosen(7, 4096, 10**6, mesh) == 'tiled'
   # Rows that do not divide over the devices are left to XLA.
   assert chosen(7, 4097, 10**6, mesh) == 'dense'
-
-
-def test_every_old_name_of_a_form_is_a_form():
-  assert set(softmax.RENAMED.values()) <= set(softmax.FORMS)
-  assert not set(softmax.RENAMED) & set(softmax.FORMS)
