@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from mrl_jax import sharding
+from mrl_jax import contracts, sharding
 from mrl_jax.data import feed, source
 from mrl_jax.embed import encode, export, files, vectors
+from mrl_jax.inputs import image
 
 ROOT = Path(__file__).parents[2]
 SIZES = {'train': 103, 'validation': 20}
@@ -73,6 +74,19 @@ def test_what_stands_in_the_folder(tmp_path):
     np.testing.assert_array_equal(found.embeddings, x)
     np.testing.assert_array_equal(found.labels, y)
     assert names == NAMES
+
+
+def test_vectors_without_labels_have_none_when_read_back(tmp_path):
+  def bare(split, start, stop):
+    return vectors.Vectors(embed(split, start, stop).embeddings)
+
+  written = exported(tmp_path, bare, names=())
+  assert not any('labels' in name for name in written)
+  table = parquet.read_table(tmp_path / 'train.parquet').to_pydict()
+  assert table == {'id': list(range(SIZES['train']))}
+  found, names = files.read(f'{tmp_path}:train')
+  assert found.labels is None and names == ()
+  np.testing.assert_array_equal(found.embeddings, material('train')[0])
 
 
 @pytest.mark.parametrize('calls', [0, 1, 3, 6, 7, 8])
@@ -193,24 +207,19 @@ def test_bad_values_are_refused(tmp_path):
 def images_feed(mesh):
   """Images whose embedding is exact on any device."""
   rng = np.random.default_rng(0)
-  made = [
+  sides = [
     source.InMemory(
       rng.integers(0, 256, (n, 2, 2, 1)).astype(np.uint8),
       rng.integers(0, 9, n),
     )
     for n in SIZES.values()
   ]
+  facts = contracts.Facts({'image': {'channels': 1}}, NAMES[:9])
   return feed.Feed(
-    source.Source(*made, classes=NAMES[:9]),
+    source.Split(*sides, facts),
+    {'image': image.Image(2, eval_crop=1.0, channels=1)},
     mesh,
-    train_transform=None,
-    image_size=(2, 2),
-    eval_crop=1.0,
-    batch_size=16,
-    eval_batch_size=16,
-    seed=0,
-    threads=2,
-    workers=0,
+    feed.Loading('images', 0, 16, 16, threads=2, workers=0),
   )
 
 
