@@ -9,7 +9,8 @@ from pathlib import Path
 
 import jax
 
-from mrl_jax import build, config
+from mrl_jax import build, config, state
+from mrl_jax.data import feed
 
 SMOKE = '--config=configs/vit_mrl.py:smoke'
 
@@ -56,26 +57,44 @@ def host_state(workdir: Path, step: int):
   return jax.device_get(restored), position
 
 
-def parameters(state):
+def parameters(train_state):
   """The parameters of a state, as NumPy arrays."""
-  return jax.device_get(state.params)
+  return jax.device_get(train_state.params)
 
 
-def broken(state):
+def broken(train_state):
   """The state with parameters that are not finite."""
-  nan = jax.tree.map(lambda x: x * float('nan'), state.params)
-  return dataclasses.replace(state, params=nan)
+  nan = jax.tree.map(lambda x: x * float('nan'), train_state.params)
+  return dataclasses.replace(train_state, params=nan)
 
 
-def averaged(state):
+def averaged(train_state):
   """The state with its moving average as its parameters, and no average."""
-  return dataclasses.replace(state, params=state.average, average={})
+  return dataclasses.replace(
+    train_state, params=train_state.average, average={}
+  )
 
 
-def evaluated(run, name: str, state):
+def evaluated(run, name: str, train_state):
   """The rows of one evaluator on what a run would deploy of this state."""
-  evidence = run.evidence(state.best_params, state.stats)
+  evidence = run.evidence(train_state.best_params, train_state.stats)
   return run.evaluators[name].run(evidence)
+
+
+def abstract_batch(run, size: int):
+  """The shapes and placement of a batch, as plan makes them without data."""
+  return feed.abstract_batch(size, run.encoder.image_size, 1, run.mesh)
+
+
+def bytes_of_a_device(learner) -> tuple[int, int]:
+  """(parameters, optimizer) that the first device holds of a fresh state."""
+  created = state.create(learner.init, learner.placed, seed=0)
+
+  def held(tree) -> int:
+    shards = [x.addressable_shards[0] for x in jax.tree.leaves(tree)]
+    return sum(shard.data.nbytes for shard in shards)
+
+  return held(created.params), held(created.opt_state)
 
 
 def metrics(workdir: Path) -> list[dict]:
