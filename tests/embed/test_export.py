@@ -1,10 +1,6 @@
 """Exports: resumable byte by byte, the same on any mesh and two processes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -17,8 +13,8 @@ from mrl_jax import contracts, sharding
 from mrl_jax.data import feed, source
 from mrl_jax.embed import encode, export, files, vectors
 from mrl_jax.inputs import image
+from tests.samples import processes
 
-ROOT = Path(__file__).parents[2]
 SIZES = {'train': 103, 'validation': 20}
 META = {'step': 7, 'dims': [2, 4]}
 NAMES = tuple(f'class {i}' for i in range(70_010))
@@ -245,10 +241,6 @@ def test_eight_devices_write_what_one_does(tmp_path):
 
 WORKER = """
 import sys
-import jax
-jax.config.update('jax_platforms', 'cpu')
-jax.config.update('jax_num_cpu_devices', 2)
-sys.path.insert(0, ".")
 from mrl_jax import sharding
 sharding.initialise(sys.argv[2])
 from tests.embed import test_export
@@ -258,30 +250,8 @@ test_export.export_images(sys.argv[1], sharding.make_mesh())
 
 @pytest.mark.slow
 def test_two_processes_write_one_folder(tmp_path):
-  with socket.socket() as probe:
-    probe.bind(('127.0.0.1', 0))
-    port = probe.getsockname()[1]
-  variables = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-  processes = [
-    subprocess.Popen(
-      [
-        sys.executable,
-        '-c',
-        WORKER,
-        str(tmp_path / 'pair'),
-        f'127.0.0.1:{port},2,{index}',
-      ],
-      cwd=ROOT,
-      env=variables | {'PYTHONPATH': str(ROOT)},
-      text=True,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-    )
-    for index in range(2)
-  ]
-  outputs = [process.communicate(timeout=120) for process in processes]
-  for process, (_, err) in zip(processes, outputs):
-    assert process.returncode == 0, err
-  assert 'rows/s' in outputs[0][0] and 'rows/s' not in outputs[1][0]
+  words = (tmp_path / 'pair', '{place}')
+  first, second = processes.connected(WORKER, *words, devices=2)
+  assert 'rows/s' in first.out and 'rows/s' not in second.out
   export_images(tmp_path / 'alone', sharding.make_mesh())
   assert contents(tmp_path / 'pair') == contents(tmp_path / 'alone')
