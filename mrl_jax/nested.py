@@ -226,7 +226,7 @@ def prefix_products(
   once and running sums give every prefix.
   """
   # Added one by one: cumsum over a stack takes a CPU five times longer.
-  products = []
+  products: list[Array] = []
   for block in blocks(dims):
     part = left[:, block] @ right[block]
     products.append(products[-1] + part if products else part)

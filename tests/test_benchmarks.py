@@ -19,6 +19,7 @@ def benchmark(monkeypatch):
   return importlib.import_module
 
 
+@pytest.mark.slow
 def test_all_forms_of_all_losses_race(benchmark, monkeypatch):
   module = benchmark('nested_loss')
   forms = {'blocks': None, 'columns': None, 'columns, small tiles': (8, 8)}
@@ -53,6 +54,7 @@ def test_a_race_of_different_losses_is_refused(benchmark):
     module.check(forms)
 
 
+@pytest.mark.slow
 def test_whole_steps_are_compared(benchmark, monkeypatch, capsys):
   module = benchmark('step')
   words = '--config=configs/vit_mrl.py:smoke --rounds=4'
@@ -99,6 +101,7 @@ def test_a_run_that_fails_fails_the_reproduction(
   assert module.run(tmp_path, (0,), ('mrl', 'mrl_e'), [], 1) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('words', ['--quick', '--quick --million'])
 def test_ways_to_search_are_compared(benchmark, monkeypatch, capsys, words):
   module = benchmark('retrieval')
@@ -108,6 +111,7 @@ def test_ways_to_search_are_compared(benchmark, monkeypatch, capsys, words):
   assert 'GiB' in printed if '--million' in words else 'faiss Flat' in printed
 
 
+@pytest.mark.slow
 def test_prefixes_are_compared_with_the_full_width(
   benchmark, monkeypatch, capsys
 ):

@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.samples import processes
+
 NOTEBOOKS = {
   'quickstart.ipynb': {'STEPS': '120', 'WORKDIR': "'{}/run'"},
   'your_embeddings.ipynb': {'OUTPUT': "'{}/out'"},
@@ -27,6 +29,7 @@ def test_a_notebook_is_stripped_and_guides(name):
   assert "find_spec('mrl_jax') is None" in code[0].source  # guarded install
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NOTEBOOKS)
 def test_a_notebook_runs(name, tmp_path, monkeypatch, data_dir):
   notebook = load(name)
@@ -37,8 +40,12 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch, data_dir):
         cell.source, count = re.subn(f'(?m)^{key} = .*$', new, cell.source)
         assert count == 1
   monkeypatch.setenv('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
+  monkeypatch.setenv('PYTHONPATH', str(processes.ROOT))
   client = NotebookClient(
-    notebook, timeout=240, resources={'metadata': {'path': str(tmp_path)}}
+    notebook,
+    timeout=processes.LIMIT_SECONDS,
+    startup_timeout=processes.LIMIT_SECONDS,
+    resources={'metadata': {'path': str(tmp_path)}},
   )
   client.execute()
   shown = [

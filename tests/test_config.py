@@ -1,14 +1,12 @@
 """Bad input gets one clear line that names it, exit code 2, nothing lost."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from ml_collections import ConfigDict
 
 from mrl_jax import config, errors, schema, workdir
+from tests.samples import processes
 
 SMOKE = 'configs/vit_mrl.py:smoke'
 
@@ -268,7 +266,7 @@ def test_training_and_evaluation_never_import_tensorflow():
     'from mrl_jax import build, loop\n'
     'assert not {"tensorflow", "torch"} & set(sys.modules)\n'
   )
-  subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ})
+  processes.python('-c', code)
 
 
 def test_every_key_that_is_shown_can_be_set():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrl_jax import heads, nested
-from mrl_jax.losses import softmax
+from mrl_jax.losses.softmax import reference
 
 DIMS = (4, 8, 16, 24)
 
@@ -36,19 +36,21 @@ def loop_of_slices(z, w, bias, targets, weights):
 
 def vmapped(z, w, bias, targets, weights):
   def plain(z):
-    return softmax.cross_entropy(z @ w + bias, targets)
+    return reference.cross_entropy(z @ w + bias, targets)
 
   return nested.matryoshka(plain, DIMS, weights)(z)
 
 
 def prefix_sums(z, w, bias, targets, weights):
   logits = nested.prefix_products(z, w, DIMS) + bias
-  losses = softmax.cross_entropy(logits, targets)
+  losses = reference.cross_entropy(logits, targets)
   return jnp.tensordot(jnp.asarray(weights, losses.dtype), losses, axes=1)
 
 
 @pytest.mark.parametrize('form', [vmapped, prefix_sums])
-@pytest.mark.parametrize('weights', [(1, 1, 1, 1), (2, 1.5, 1, 0.25)])
+@pytest.mark.parametrize(
+  'weights', [(1.0, 1.0, 1.0, 1.0), (2.0, 1.5, 1.0, 0.25)]
+)
 def test_forms_agree_in_float64_with_gradients(form, weights):
   with jax.enable_x64(True):
     args = problem()
@@ -79,11 +81,30 @@ def test_loss_of_a_prefix_has_no_gradient_beyond_it(m):
 def test_one_dim_is_the_plain_loss():
   with jax.enable_x64(True):
     z, w, bias, targets = problem()
-    plain = softmax.cross_entropy(z @ w + bias, targets)
+    plain = reference.cross_entropy(z @ w + bias, targets)
     wrapped = nested.matryoshka(
-      lambda z: softmax.cross_entropy(z @ w + bias, targets), (24,)
+      lambda z: reference.cross_entropy(z @ w + bias, targets), (24,)
     )
     chex.assert_trees_all_close(wrapped(z), plain, rtol=1e-12)
+
+
+def test_what_belongs_to_each_prefix_goes_in_and_comes_out():
+  z = jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+  def plain(z, factor, offset):
+    losses = factor * z.sum(-1) + offset
+    return losses, (losses > 20, offset)
+
+  @jax.jit
+  def run(z, weights, offsets):
+    nest = nested.matryoshka(plain, (1, 3), weights, has_aux=True)
+    return nest(z, 2.0, each=(offsets,))
+
+  sums, (large, offsets) = run(z, jnp.asarray([1.0, 0.5]), jnp.arange(2.0))
+  # Prefix 1: 2 * (1, 4) + 0; prefix 3: 2 * (6, 15) + 1.
+  np.testing.assert_allclose(sums, [2 + 13 / 2, 8 + 31 / 2])
+  np.testing.assert_array_equal(large, [[False, False], [False, True]])
+  np.testing.assert_array_equal(offsets, [0, 1])
 
 
 def test_matryoshka_of_a_contrastive_loss_equals_slicing():

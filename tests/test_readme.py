@@ -1,12 +1,12 @@
 """The README's commands, parsed out of the README and run."""
 
-import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
+
+import pytest
+
+from tests.samples import processes, runs
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -24,43 +24,26 @@ def test_two_commands_do_all_the_set_up():
   assert '\n' not in train
 
 
+@pytest.mark.slow
 def test_the_main_job_reaches_its_accuracy_and_eval_repeats_it(tmp_path):
   """Bars: 96% at full width, the 8-dim prefix within 2 points of it."""
   install, train = bash_commands()[0].split(' && ')
   words = shlex.split(train)
   assert words[0] == 'python'
-  environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
-  work = f'--workdir={tmp_path / "run"}'
-
-  def run(*argv):
-    return subprocess.run(
-      [sys.executable, *argv],
-      cwd=ROOT,
-      env=environment,
-      text=True,
-      capture_output=True,
-      check=True,
-    ).stdout
-
-  out = run(*words[1:], work)
-  (step,) = (
-    p.name
-    for p in (tmp_path / 'run' / 'checkpoints').iterdir()
-    if p.name == '1500'
-  )
-  folder = tmp_path / 'run' / 'eval' / step
-  first = (folder / 'results.jsonl').read_text()
-  rows = [json.loads(line) for line in first.splitlines()]
+  work = f'--workdir={tmp_path}'
+  out = processes.python(*words[1:], work)
+  results = tmp_path / 'eval' / '1500' / 'results.jsonl'
+  first = results.read_text()
   value = {
-    (r['evaluator'], r['dim']): r['value']
-    for r in rows
-    if r['metric'] == 'top1'
+    (row['evaluator'], row['dim']): row['value']
+    for row in runs.rows(tmp_path, 1500)
+    if row['metric'] == 'top1'
   }
   for evaluator in ('linear', 'knn'):
     assert value[evaluator, 64] >= 0.96
     assert value[evaluator, 8] >= value[evaluator, 64] - 0.02
-  again = run('eval.py', work)
-  assert (folder / 'results.jsonl').read_text() == first
+  again = processes.python('eval.py', work)
+  assert results.read_text() == first
 
   def table(text):
     return text[text.rindex('with 95% intervals') :].split('report:')[0]

@@ -110,7 +110,7 @@ def test_an_empty_split_is_refused(run_cli, tmp_path, photos):
     f'--workdir={tmp_path / "w"}',
     f'--config.data.source.path={tmp_path / "images"}',
   )
-  assert code == 2 and 'its validation part has no images' in err
+  assert code == 2 and 'its validation part has no records' in err
 
 
 def test_evaluation_uses_the_moving_average(tmp_path):

@@ -205,7 +205,7 @@ def recall(
   """
   scores, nearest = (np.asarray(x) for x in exact)
   reached = similarities(database, queries, rows, database.width)
-  # A number for each pair of a query and a row.
-  queries_first = np.arange(len(rows))[:, None] * (len(database) + 1)
-  member = np.isin(queries_first + rows, queries_first + nearest)
-  return np.mean((reached >= scores[:, -1:] - TIE) | member & (rows >= 0), 1)
+  # A number for each pair of a query and a row, and for row -1 of each query.
+  first = np.arange(len(rows))[:, None] * (len(database) + 1)
+  member = np.isin(first + rows, first + nearest)
+  return np.mean((reached >= scores[:, -1:] - TIE) | member, axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mrl_jax.embed import exact
+from mrl_jax.embed.evidence import Evidence
 from mrl_jax.embed.vectors import class_name
 from mrl_jax.shapes import Bool, Float, Int
 
@@ -68,36 +69,32 @@ class Examples:
 class _Page:
   """Queries, their neighbours and maps: what pictures are made of."""
 
-  names: tuple[str, ...]
+  evidence: Evidence
   dims: tuple[int, ...]
-  trained: tuple[int, ...]
   rows: Int[np.ndarray, 'q']
-  labels: Int[np.ndarray, 'q']
+  nearest: Int[np.ndarray, 'g q k']
   images: Int[np.ndarray, 'q h w c']
-  near_rows: Int[np.ndarray, 'g q k']
-  near_labels: Int[np.ndarray, 'g q k']
   near_images: Int[np.ndarray, 'g q k h w c']
   maps: Float[np.ndarray, 't q h w']
 
   def example(self, i: int, side: int) -> dict:
     """The i-th query with its neighbours and maps, in pictures of a side."""
-    first = self.near_labels[:, i, 0]
+    label = self.evidence.queries.labels[self.rows[i]]
+    near_labels = self.evidence.database.labels[self.nearest[:, i]]
+    near = zip(self.nearest[:, i], near_labels, self.near_images[:, i])
     return {
-      **self._named(self.rows[i], self.labels[i], self.images[i], side),
-      'agrees': bool(first[0] == first[-1]),
+      **self._named(self.rows[i], label, self.images[i], side),
+      'agrees': bool(near_labels[0, 0] == near_labels[-1, 0]),
       'neighbours': {
         str(m): [
-          self._named(*neighbour, side)
-          | {'right': bool(neighbour[1] == self.labels[i])}
-          for neighbour in zip(
-            self.near_rows[g, i], self.near_labels[g, i], self.near_images[g, i]
-          )
+          self._named(*neighbour, side) | {'right': bool(neighbour[1] == label)}
+          for neighbour in zip(*prefix)
         ]
-        for g, m in enumerate(self.dims)
+        for m, prefix in zip(self.dims, near)
       },
       'saliency': {
         str(m): overlay(self.images[i], values[i], side)
-        for m, values in zip(self.trained, self.maps)
+        for m, values in zip(self.evidence.trained, self.maps)
       },
     }
 
@@ -105,32 +102,21 @@ class _Page:
     return {
       'row': int(row),
       'label': int(label),
-      'name': class_name(int(label), self.names),
+      'name': class_name(int(label), self.evidence.names),
       'image': _thumbnail(image, side),
     }
 
 
-def _page(evidence, rows, nearest: Int[np.ndarray, 'g q k'], dims) -> _Page:
+def _page(evidence: Evidence, rows, nearest, dims) -> _Page:
   images = evidence.functions['images']
-  asked = images('validation', rows)
-  near = images('train', nearest.ravel())
-  labels = evidence.queries.labels[rows]
-  saliency = evidence.functions.get('saliency')
+  asked, near = images('validation', rows), images('train', nearest.ravel())
+  near = near.reshape(*nearest.shape, *near.shape[1:])
   maps = np.zeros((0, len(rows), 1, 1))
-  if saliency is not None:
-    maps = jax.device_get(saliency(asked, labels, evidence.trained))
-  return _Page(
-    names=evidence.names,
-    dims=dims,
-    trained=evidence.trained,
-    rows=rows,
-    labels=labels,
-    images=asked,
-    near_rows=nearest,
-    near_labels=evidence.database.labels[nearest],
-    near_images=near.reshape(*nearest.shape, *near.shape[1:]),
-    maps=np.clip(np.asarray(maps, np.float32), 0, 1),
-  )
+  if evidence.has('saliency'):
+    saliency, labels = evidence.functions['saliency'], evidence.queries.labels
+    maps = jax.device_get(saliency(asked, labels[rows], evidence.trained))
+  maps = np.clip(np.asarray(maps, np.float32), 0, 1)
+  return _Page(evidence, dims, rows, nearest, asked, near, maps)
 
 
 def _neighbours(evidence, rows, dims, count: int) -> Int[np.ndarray, 'g q k']:

@@ -1,6 +1,6 @@
 """Loops over tiles of rows and of columns, and sums that grow with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -103,14 +103,15 @@ def scan_rows(
   carry: PyTree,
   arrays: PyTree,
   rows: int,
-  fill: PyTree | None = None,
+  fill: Sequence[float] = (),
 ) -> tuple[PyTree, PyTree]:
   """jax.lax.scan of `function` over chunks of at most `rows` rows.
 
   Rows that fill up the last chunk have the numbers `fill`, one for each
-  array, by default 0. A single chunk runs without a loop.
+  array in order, by default 0. A single chunk runs without a loop.
   """
-  b = len(jax.tree.leaves(arrays)[0])
+  leaves, tree = jax.tree.flatten(arrays)
+  b = len(leaves[0])
   count, size = _chunks(b, rows)
   if count == 1:
     return function(carry, arrays)
@@ -120,10 +121,10 @@ def scan_rows(
     x = jnp.pad(x, space, constant_values=value)
     return x.reshape(count, size, *x.shape[1:])
 
-  if fill is None:
-    fill = jax.tree.map(lambda _: 0, arrays)
-  chunks = jax.tree.map(split, arrays, fill)
-  carry, results = jax.lax.scan(function, carry, chunks)
+  chunks = map(split, leaves, fill or [0] * len(leaves))
+  carry, results = jax.lax.scan(
+    function, carry, jax.tree.unflatten(tree, chunks)
+  )
   return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:b], results)
 
 

@@ -1,10 +1,6 @@
 """Exports: resumable byte by byte, the same on any mesh and two processes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -13,11 +9,12 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from mrl_jax import sharding
+from mrl_jax import contracts, sharding
 from mrl_jax.data import feed, source
 from mrl_jax.embed import encode, export, files, vectors
+from mrl_jax.inputs import image
+from tests.samples import processes
 
-ROOT = Path(__file__).parents[2]
 SIZES = {'train': 103, 'validation': 20}
 META = {'step': 7, 'dims': [2, 4]}
 NAMES = tuple(f'class {i}' for i in range(70_010))
@@ -73,6 +70,19 @@ def test_what_stands_in_the_folder(tmp_path):
     np.testing.assert_array_equal(found.embeddings, x)
     np.testing.assert_array_equal(found.labels, y)
     assert names == NAMES
+
+
+def test_vectors_without_labels_have_none_when_read_back(tmp_path):
+  def bare(split, start, stop):
+    return vectors.Vectors(embed(split, start, stop).embeddings)
+
+  written = exported(tmp_path, bare, names=())
+  assert not any('labels' in name for name in written)
+  table = parquet.read_table(tmp_path / 'train.parquet').to_pydict()
+  assert table == {'id': list(range(SIZES['train']))}
+  found, names = files.read(f'{tmp_path}:train')
+  assert found.labels is None and names == ()
+  np.testing.assert_array_equal(found.embeddings, material('train')[0])
 
 
 @pytest.mark.parametrize('calls', [0, 1, 3, 6, 7, 8])
@@ -193,24 +203,19 @@ def test_bad_values_are_refused(tmp_path):
 def images_feed(mesh):
   """Images whose embedding is exact on any device."""
   rng = np.random.default_rng(0)
-  made = [
+  sides = [
     source.InMemory(
       rng.integers(0, 256, (n, 2, 2, 1)).astype(np.uint8),
       rng.integers(0, 9, n),
     )
     for n in SIZES.values()
   ]
+  facts = contracts.Facts({'image': {'channels': 1}}, NAMES[:9])
   return feed.Feed(
-    source.Source(*made, classes=NAMES[:9]),
+    source.Split(*sides, facts),
+    {'image': image.Image(2, eval_crop=1.0, channels=1)},
     mesh,
-    train_transform=None,
-    image_size=(2, 2),
-    eval_crop=1.0,
-    batch_size=16,
-    eval_batch_size=16,
-    seed=0,
-    threads=2,
-    workers=0,
+    feed.Loading('images', 0, 16, 16, threads=2, workers=0),
   )
 
 
@@ -236,10 +241,6 @@ def test_eight_devices_write_what_one_does(tmp_path):
 
 WORKER = """
 import sys
-import jax
-jax.config.update('jax_platforms', 'cpu')
-jax.config.update('jax_num_cpu_devices', 2)
-sys.path.insert(0, ".")
 from mrl_jax import sharding
 sharding.initialise(sys.argv[2])
 from tests.embed import test_export
@@ -249,30 +250,8 @@ test_export.export_images(sys.argv[1], sharding.make_mesh())
 
 @pytest.mark.slow
 def test_two_processes_write_one_folder(tmp_path):
-  with socket.socket() as probe:
-    probe.bind(('127.0.0.1', 0))
-    port = probe.getsockname()[1]
-  variables = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-  processes = [
-    subprocess.Popen(
-      [
-        sys.executable,
-        '-c',
-        WORKER,
-        str(tmp_path / 'pair'),
-        f'127.0.0.1:{port},2,{index}',
-      ],
-      cwd=ROOT,
-      env=variables | {'PYTHONPATH': str(ROOT)},
-      text=True,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-    )
-    for index in range(2)
-  ]
-  outputs = [process.communicate(timeout=120) for process in processes]
-  for process, (_, err) in zip(processes, outputs):
-    assert process.returncode == 0, err
-  assert 'rows/s' in outputs[0][0] and 'rows/s' not in outputs[1][0]
+  words = (tmp_path / 'pair', '{place}')
+  first, second = processes.connected(WORKER, *words, devices=2)
+  assert 'rows/s' in first.out and 'rows/s' not in second.out
   export_images(tmp_path / 'alone', sharding.make_mesh())
   assert contents(tmp_path / 'pair') == contents(tmp_path / 'alone')

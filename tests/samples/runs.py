@@ -9,8 +9,7 @@ from pathlib import Path
 
 import jax
 
-from mrl_jax import build, config, schema, workdir
-from mrl_jax.state import TrainState
+from mrl_jax import build, config, schema, state, workdir
 
 SMOKE = '--config=configs/vit_mrl.py:smoke'
 
@@ -51,28 +50,41 @@ def host_state(folder: Path, step: int):
   saver = run.checkpointer(read_only=True)
   tree, position = saver.restore(step, run.learner.placed.to_tree())
   saver.close()
-  return jax.device_get(TrainState.from_tree(tree)), position
+  return jax.device_get(state.TrainState.from_tree(tree)), position
 
 
-def parameters(state):
+def parameters(train_state):
   """The parameters of a state, as NumPy arrays."""
-  return jax.device_get(state.variables.params)
+  return jax.device_get(train_state.variables.params)
 
 
-def broken(state):
+def broken(train_state):
   """The state with variables that are not finite."""
-  nan = jax.tree.map(lambda x: x * float('nan'), state.variables)
-  return dataclasses.replace(state, variables=nan)
+  nan = jax.tree.map(lambda x: x * float('nan'), train_state.variables)
+  return dataclasses.replace(train_state, variables=nan)
 
 
-def averaged(state):
+def averaged(train_state):
   """The state with its moving average as its variables, and no average."""
-  return dataclasses.replace(state, variables=state.average, average=None)
+  return dataclasses.replace(
+    train_state, variables=train_state.average, average=None
+  )
 
 
-def evaluated(run, name: str, state):
+def evaluated(run, name: str, train_state):
   """The rows of one evaluator on what a run would deploy of this state."""
-  return run.evaluators[name].run(run.evidence(state.best))
+  return run.evaluators[name].run(run.evidence(train_state.best))
+
+
+def bytes_of_a_device(learner) -> tuple[int, int]:
+  """(variables, optimizer) that the first device holds of a fresh state."""
+  created = state.create(learner.init, learner.placed, seed=0)
+
+  def held(tree) -> int:
+    shards = [x.addressable_shards[0] for x in jax.tree.leaves(tree)]
+    return sum(shard.data.nbytes for shard in shards)
+
+  return held(created.variables), held(created.opt_state)
 
 
 def metrics(folder: Path) -> list[dict]:

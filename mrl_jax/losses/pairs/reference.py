@@ -77,8 +77,8 @@ def loss(
   wide = tiles.wide_type(problem.queries, keys)
   vectors = jnp.concatenate([problem.queries, keys]).astype(wide)
   nest = nested.matryoshka(plain, setting.dims, weights, has_aux=True)
-  sums, (losses, right) = nest(vectors, each=(problem.scale, bias))
-  return nested.Loss(jnp.sum(row_weights * sums), losses, right)
+  sums, (losses, correct) = nest(vectors, each=(problem.scale, bias))
+  return nested.Loss(jnp.sum(row_weights * sums), losses, correct)
 
 
 def every_key(problem: Problem) -> Float[Array, 'r d']:
@@ -103,6 +103,7 @@ def hits(
   logits: Float[Array, '*g b r'], left_out: Bool[Array, 'b r']
 ) -> Bool[Array, '*g b']:
   """Whether the own key's logit is above all others; a tie is not a hit."""
-  other = ~(jnp.eye(*left_out.shape, dtype=bool) | left_out)
+  b, r = left_out.shape
+  other = ~(jnp.eye(b, r, dtype=bool) | left_out)
   rival = jnp.max(jnp.where(other, logits, -jnp.inf), axis=-1)
   return own_logits(logits) > rival

@@ -13,7 +13,7 @@ The plain loss at one prefix exchanges the same with G = 1.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,15 +74,15 @@ def loss(
     queries, keys, left, right, problem.scale, problem.bias, problem.ids,
     problem.ids, jax.lax.stop_gradient(own), jnp.zeros((), jnp.int32),
   )  # fmt: skip
-  negatives = problem.negatives
-  if negatives is not None:
-    factors = 1 / nested.prefix_norms(negatives, dims)
-    negatives = Negatives(negatives, factors, problem.negative_ids)
+  negatives = None
+  if problem.negatives is not None:
+    factors = 1 / nested.prefix_norms(problem.negatives, dims)
+    negatives = Negatives(problem.negatives, factors, problem.negative_ids)
   coefficient = weights[:, None] * row_weights
   share = 1 / 2 if setting.kind.columns else 1
   total, sums = _tiled(setting, pairs, negatives, share * coefficient)
   losses = sums.rows - own
-  if setting.kind.columns:
+  if sums.columns is not None:
     losses = (losses + sums.columns[:, : len(queries)] - own) / 2
   total = total - jnp.sum(coefficient * own)
   return nested.Loss(total, losses, pairs.own > sums.rival)
@@ -165,7 +165,7 @@ def _sums(setting: Setting, pairs: Pairs) -> Sums:
   def one_device(pairs):
     return tiled.sums(_own_first(pairs, axes), setting, axes)
 
-  columns = PartitionSpec() if setting.kind.columns else None
+  columns: Any = PartitionSpec() if setting.kind.columns else None
   returned = Sums(per_row, columns, per_row)
   return tiles.spread(one_device, setting.mesh, (given,), returned)(pairs)
 
@@ -195,7 +195,8 @@ def _gradients(
     )
     return gradients, _scattered((keys[b:], right[:, b:]), axes)
 
-  row, whole = PartitionSpec(axes), PartitionSpec()
+  row: Any = PartitionSpec(axes)
+  whole: Any = PartitionSpec()
   bias = None if pairs.bias is None else whole
   columns = whole if setting.kind.columns else None
   spread = tiles.spread(
@@ -220,12 +221,13 @@ def _scattered(
 
 def _placement(
   setting: Setting, pairs: Pairs
-) -> tuple[tuple[str, ...], Pairs, PartitionSpec]:
+) -> tuple[tuple[str, ...], Pairs, Any]:
   """(axes of the mesh, specs of pairs with all keys everywhere, of [g b])."""
-  P, axes = PartitionSpec, setting.mesh.axis_names if setting.mesh else ()
+  P: Any = PartitionSpec
+  axes = setting.mesh.axis_names if setting.mesh else ()
   row, per_row = P(axes), P(None, axes)
-  specs = Pairs(row, P(), per_row, P(), P(), P(), row, P(), per_row, P())
-  given = (None if x is None else spec for x, spec in zip(pairs, specs))
+  specs = row, P(), per_row, P(), P(), P(), row, P(), per_row, P()
+  given: Any = (None if x is None else s for x, s in zip(pairs, specs))
   return axes, Pairs(*given), per_row
 
 

@@ -14,6 +14,7 @@ them make a loss. `sums` makes a tile of logits and keeps running sums,
 """
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -82,21 +83,34 @@ class Gradients(NamedTuple):
   bias: Float[Array, 'g'] | None
 
 
-class Rows(NamedTuple):
-  """What belongs to some queries, query first.
+class Shared(NamedTuple):
+  """Gradients that all queries add to.
 
-  `index` is the own key's, counted from 1: rows that fill up a chunk have 0.
+  Those of the keys are transposed: a tile is then never transposed, which on
+  a CPU takes longer than its product with a short prefix.
+  """
+
+  keys: Float[Array, 'd r']
+  right: Float[Array, 'g r']
+  scale: Float[Array, 'g']
+  bias: Float[Array, 'g'] | None
+
+
+class Rows(NamedTuple):
+  """What belongs to a chunk of queries, query first.
+
+  `number` is the own key's, from 1; rows that fill up a chunk have 0.
   """
 
   queries: Float[Array, 'b d']
   left: Float[Array, 'b g']
   ids: Int[Array, 'b'] | None
   own: Float[Array, 'b g']
-  index: Int[Array, 'b']
+  number: Int[Array, 'b']
 
 
 class Tile(NamedTuple):
-  """The cosines of some queries and keys at all prefixes.
+  """The cosines of a tile of queries and keys at all prefixes.
 
   Attributes:
     own: the pairs that belong together.
@@ -118,7 +132,7 @@ def sums(pairs: Pairs, setting: Setting, axis: tuple[str, ...] = ()) -> Sums:
   """Sums of every row and, if the kind asks, of every column, tile by tile.
 
   Running maxima make logits of any finite size safe. With `axis`, this
-  device has some of the queries and all keys: per key and prefix one number
+  device has a part of the queries and all keys: per key and prefix one number
   is maximised over the axis and one summed.
   """
   kind, (g, r) = setting.kind, pairs.right.shape
@@ -145,18 +159,27 @@ def sums(pairs: Pairs, setting: Setting, axis: tuple[str, ...] = ()) -> Sums:
     chunk, columns, _rows_of(pairs), setting.tile[0]
   )
   running = tiles.Running(running.rival.T, running.total.T)
-  if kind.columns:
-    if axis:
-      top = jax.lax.pmax(columns.rival, axis)
-      total = columns.total * jnp.exp(columns.rival - top)
-      columns = tiles.Running(top, jax.lax.psum(total, axis))
-    columns = tiles.log_sum(columns, -jnp.inf)
-  return Sums(kind.value(running, pairs.own), columns, running.rival)
+  rows = kind.value(running, pairs.own)
+  return Sums(rows, _columns_value(columns, axis), running.rival)
+
+
+def _columns_value(
+  columns: tiles.Running | None, axis: tuple[str, ...]
+) -> Float[Array, 'g r'] | None:
+  """log sum exp of each column over the queries of all devices."""
+  if columns is None:
+    return None
+  rival, total = columns
+  if axis:
+    top = jax.lax.pmax(rival, axis)
+    total = jax.lax.psum(total * jnp.exp(rival - top), axis)
+    rival = top
+  return tiles.log_sum(tiles.Running(rival, total), -jnp.inf)
 
 
 def gradients(
   pairs: Pairs,
-  found: Sums,
+  totals: Sums,
   row_weights: Float[Array, 'g b'],
   column_weights: Float[Array, 'g r'] | None,
   setting: Setting,
@@ -166,17 +189,16 @@ def gradients(
   The weights are at least 0. The logits are made again tile by tile.
   """
   kind, dims = setting.kind, setting.dims
-  wide = tiles.wide_type(pairs.queries, pairs.keys)
   g, r = pairs.right.shape
   make_tile = _tile_maker(pairs, setting)
   # A weight of 0 makes a level inf, and exp(logit - level) 0.
-  levels = found.rows - jnp.log(row_weights)
-  if kind.columns:
-    column_levels = jnp.where(
-      column_weights > 0, found.columns - jnp.log(column_weights), jnp.inf
-    )
+  levels = totals.rows - jnp.log(row_weights)
+  column_levels = _column_levels(totals.columns, column_weights)
+  zeros = functools.partial(
+    jnp.zeros, dtype=tiles.wide_type(pairs.queries, pairs.keys)
+  )
 
-  def chunk(carry, part):
+  def chunk(shared, part):
     rows, levels, weights = part
 
     def add(carry, first, size):
@@ -184,35 +206,42 @@ def gradients(
       slopes = []
       for i, logits in enumerate(_logits(tile, pairs)):
         slope = kind.slopes(logits, levels[:, i], weights[:, i])
-        if kind.columns:
+        if column_levels is not None:
           level = jax.lax.dynamic_slice(column_levels, (i, first), (1, size))
           slope = slope + jnp.exp(logits - level)
         slopes.append(slope)
-      return _added(carry, _walk_down(tile, slopes, pairs), first, dims)
+      return _walk_down(carry, tile, slopes, pairs, first, dims)
 
-    b = len(rows.queries)
-    carry = carry._replace(
-      queries=tuple(
-        jnp.zeros((b, s.stop - s.start), wide) for s in nested.blocks(dims)
-      ),
-      left=jnp.zeros((b, g), wide),
-    )
-    carry = tiles.fold(add, carry, r, setting.tile[1])
-    queries = jnp.concatenate(carry.queries, axis=1)
-    return carry._replace(queries=None, left=None), (queries, carry.left)
+    of_rows = [zeros(x.shape) for x in _blocks(rows.queries, dims)]
+    carry = of_rows, zeros(rows.left.shape), shared
+    of_rows, left, shared = tiles.fold(add, carry, r, setting.tile[1])
+    return shared, (jnp.concatenate(of_rows, axis=1), left)
 
-  carry, (queries, left) = tiles.scan_rows(
-    chunk,
-    _no_gradients(pairs, wide),
-    (_rows_of(pairs), levels.T, row_weights.T),
-    setting.tile[0],
+  of_keys, bias = zeros(pairs.keys.shape[::-1]), pairs.bias
+  bias = None if bias is None else zeros(g)
+  shared = Shared(of_keys, zeros((g, r)), zeros(g), bias)
+  rows = _rows_of(pairs), levels.T, row_weights.T
+  shared, (queries, left) = tiles.scan_rows(
+    chunk, shared, rows, setting.tile[0]
   )
-  return carry._replace(queries=queries, keys=carry.keys.T, left=left.T)
+  keys, right, scale, bias = shared
+  return Gradients(queries, keys.T, left.T, right, scale, bias)
+
+
+def _column_levels(columns: Array | None, weights: Array | None):
+  if columns is None or weights is None:
+    return None
+  # The sum of a column that no query is compared with may be -inf, too.
+  return jnp.where(weights > 0, columns - jnp.log(weights), jnp.inf)
+
+
+def _blocks(vectors: Array, dims: tuple[int, ...]) -> list[Array]:
+  return [vectors[:, s] for s in nested.blocks(dims)]
 
 
 def _rows_of(pairs: Pairs) -> Rows:
-  index = pairs.first + jnp.arange(1, len(pairs.queries) + 1)
-  return Rows(pairs.queries, pairs.left.T, pairs.ids, pairs.own.T, index)
+  number = pairs.first + jnp.arange(1, len(pairs.queries) + 1)
+  return Rows(pairs.queries, pairs.left.T, pairs.ids, pairs.own.T, number)
 
 
 def _tile_maker(pairs: Pairs, setting: Setting):
@@ -229,21 +258,19 @@ def _make_tile(
   first,
   size: int,
 ) -> Tile:
-  blocks = nested.blocks(dims)
   cut = functools.partial(
     jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size
   )
   keys, right = cut(pairs.keys), cut(pairs.right, axis=1)
-  query_blocks = [rows.queries[:, s] for s in blocks]
-  key_blocks = [keys[:, s] for s in blocks]
-  own = rows.index[:, None] == first + jnp.arange(1, size + 1)
+  query_blocks, key_blocks = _blocks(rows.queries, dims), _blocks(keys, dims)
+  own = rows.number[:, None] == first + jnp.arange(1, size + 1)
   left_out = None
-  if rows.ids is not None:
+  if rows.ids is not None and pairs.key_ids is not None:
     left_out = (rows.ids[:, None] == cut(pairs.key_ids)) & ~own
   if padded:
-    empty = jnp.broadcast_to(rows.index[:, None] == 0, own.shape)
+    empty = jnp.broadcast_to(rows.number[:, None] == 0, own.shape)
     left_out = empty if left_out is None else left_out | empty
-  products, cosines = 0, []
+  products, cosines = jnp.zeros(()), []
   for g, (x, y) in enumerate(zip(query_blocks, key_blocks)):
     # A scale of 100 would show the rounding of anything less.
     products = products + tiles.product(x, y.T, precision='highest')
@@ -288,57 +315,33 @@ def _grow_columns(
   return columns
 
 
-def _walk_down(tile: Tile, slopes: list[Array], pairs: Pairs) -> Gradients:
-  """A tile's gradients from those of its logits, as tuples over the prefixes.
+def _walk_down(
+  carry, tile: Tile, slopes: list[Array], pairs: Pairs, first, dims
+):
+  """The carry of `gradients` with those of a tile, from its logits' slopes.
 
   A factor's gradient is sum(slope * cosine) scale / factor: products need not
-  be kept. Those of the keys are transposed, [m r]: a tile is then never
-  transposed, which on a CPU takes longer than its product with a short prefix.
+  be kept. Running sums start at the widest prefix.
   """
-  scale, left, right = pairs.scale, tile.left, tile.right
-  running, parts = 0, []
-  for g in reversed(range(len(slopes))):
-    each = slopes[g] * tile.cosines[g]
-    rows, columns = jnp.sum(each, axis=1), jnp.sum(each, axis=0)
-    running = running + slopes[g] * (scale[g] * left[g])[:, None] * right[g]
-    part = Gradients(
-      queries=tiles.product(running, tile.keys[g]),
-      keys=tiles.product(tile.queries[g].T, running),
-      left=scale[g] * rows / left[g],
-      right=scale[g] * columns / right[g],
-      scale=jnp.sum(rows),
-      bias=None if pairs.bias is None else jnp.sum(slopes[g]),
-    )
-    parts.append(part)
-  return Gradients(*zip(*reversed(parts)))
-
-
-def _no_gradients(pairs: Pairs, dtype: jnp.dtype) -> Gradients:
-  """Zeros for what all tiles add to; the keys' are transposed, [d r]."""
-  g, r = pairs.right.shape
-  zeros = functools.partial(jnp.zeros, dtype=dtype)
-  return Gradients(
-    queries=None,
-    keys=zeros(pairs.keys.shape[::-1]),
-    left=None,
-    right=zeros((g, r)),
-    scale=zeros(g),
-    bias=None if pairs.bias is None else zeros(g),
-  )
-
-
-def _added(
-  carry: Gradients, more: Gradients, first, dims: tuple[int, ...]
-) -> Gradients:
-  """The gradients with those of one tile added at its place."""
-  keys, bias = carry.keys, carry.bias
-  for s, part in zip(nested.blocks(dims), more.keys):
-    keys = tiles.add_at(keys, part, (s.start, first))
-  return Gradients(
-    queries=tuple(x + y for x, y in zip(carry.queries, more.queries)),
-    keys=keys,
-    left=carry.left + jnp.stack(more.left, axis=1),
-    right=tiles.add_at(carry.right, jnp.stack(more.right), (0, first)),
-    scale=carry.scale + jnp.stack(more.scale),
-    bias=None if bias is None else bias + jnp.stack(more.bias),
-  )
+  of_rows, of_left, (keys, right, of_scale, bias) = carry
+  scale = pairs.scale
+  each = [slope * cosine for slope, cosine in zip(slopes, tile.cosines)]
+  rows = jnp.stack([jnp.sum(x, axis=1) for x in each])
+  columns = jnp.stack([jnp.sum(x, axis=0) for x in each])
+  of_products = [
+    slope * (scale[g] * tile.left[g])[:, None] * tile.right[g]
+    for g, slope in enumerate(slopes)
+  ]
+  running = list(itertools.accumulate(reversed(of_products)))[::-1]
+  of_rows = [
+    x + tiles.product(f, y) for x, f, y in zip(of_rows, running, tile.keys)
+  ]
+  of_left = of_left + (scale[:, None] * rows / tile.left).T
+  for s, x, f in zip(nested.blocks(dims), tile.queries, running):
+    keys = tiles.add_at(keys, tiles.product(x.T, f), (s.start, first))
+  of_right = scale[:, None] * columns / tile.right
+  right = tiles.add_at(right, of_right, (0, first))
+  of_scale = of_scale + jnp.sum(rows, axis=1)
+  if bias is not None:
+    bias = bias + jnp.stack([jnp.sum(slope) for slope in slopes])
+  return of_rows, of_left, Shared(keys, right, of_scale, bias)

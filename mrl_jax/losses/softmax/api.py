@@ -1,5 +1,7 @@
 """How the nested softmax is called: `Softmax`, its targets, its forms."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -96,13 +98,14 @@ class Softmax:
     losses, first = [], 0
     for classifier in targets.classifiers:
       last = first + len(classifier.dims)
-      some = weights[first:last]
       losses.append(
-        self._one(embedding, classifier, targets, some, row_weights)
+        self._one(
+          embedding, classifier, targets, weights[first:last], row_weights
+        )
       )
       first = last
     return nested.Loss(
-      sum(one.total for one in losses),
+      functools.reduce(operator.add, [one.total for one in losses]),
       jnp.concatenate([one.losses for one in losses]),
       jnp.concatenate([one.hits for one in losses]),
     )

@@ -1,7 +1,10 @@
 """The nested softmax cross entropy as it is defined: slow, and the oracle.
 
-logits_m = scale_m * (z[:m] W[:m]) + bias_m
-loss_m = -sum_v target_v log softmax(logits_m)_v    (arXiv:2205.13147, eq. 1)
+For every prefix z[:m] of an embedding z and one kernel W (arXiv:2205.13147,
+eq. 1),
+
+  logits_m = scale_m * (z[:m] W[:m]) + bias_m
+  loss_m = -sum_v target_v log softmax(logits_m)_v
 """
 
 from typing import NamedTuple
@@ -73,8 +76,8 @@ def loss(
     jnp.ones(count, wide) if scale is None else scale,
   )
   nest = nested.matryoshka(plain, setting.dims, weights, has_aux=True)
-  sums, (losses, right) = nest(embedding.astype(wide), each=each)
-  return nested.Loss(jnp.sum(row_weights * sums), losses, right)
+  sums, (losses, correct) = nest(embedding.astype(wide), each=each)
+  return nested.Loss(jnp.sum(row_weights * sums), losses, correct)
 
 
 def target_distribution(

@@ -12,10 +12,11 @@ A kernel that is split over `fsdp` is gathered before, as in the plain loss.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from mrl_jax import nested, sharding
 from mrl_jax.losses import forms, tiles
@@ -25,14 +26,16 @@ from mrl_jax.losses.softmax.tiled import Gradients, Statistics
 from mrl_jax.shapes import Array, Float
 
 CLASSES = 'tensor'
-PER_PREFIX = PartitionSpec(None, sharding.BATCH_AXES)
+PER_PREFIX: Any = PartitionSpec(None, sharding.BATCH_AXES)
 
 
 def suits(problem: Problem, setting: Setting) -> bool:
   """Whether the logits are many, and the rows divide over the mesh."""
   rows, classes = problem.embedding.shape[0], problem.kernel.shape[1]
   count = len(setting.dims) * rows * classes
-  return not (forms.are_small(count, setting.mesh) or _left_over(rows, setting))
+  return not (
+    forms.are_small(count, setting.mesh) or _left_over(rows, setting.mesh)
+  )
 
 
 def loss(
@@ -46,21 +49,19 @@ def loss(
   Raises:
     ValueError: if the rows do not divide over the mesh.
   """
-  rows = len(problem.embedding)
-  if _left_over(rows, setting):
-    shape = setting.mesh.shape
+  rows, mesh = len(problem.embedding), setting.mesh
+  if mesh is not None and _left_over(rows, mesh):
     raise ValueError(
-      f'{rows} rows do not divide over the data x fsdp = {shape["data"]} x '
-      f"{shape['fsdp']} devices of the mesh; pad them, or use form='dense'"
+      f'{rows} rows do not divide over the data x fsdp = '
+      f'{mesh.shape["data"]} x {mesh.shape["fsdp"]} devices of the mesh; '
+      "pad them, or use form='dense'"
     )
   setting = setting._replace(mesh=forms.if_several(setting.mesh))
   return _tiled(setting, problem, weights[:, None] * row_weights)
 
 
-def _left_over(rows: int, setting: Setting) -> int:
-  if setting.mesh is None:
-    return 0
-  return rows % (setting.mesh.shape['data'] * setting.mesh.shape['fsdp'])
+def _left_over(rows: int, mesh: Mesh | None) -> int:
+  return rows % (mesh.shape['data'] * mesh.shape['fsdp']) if mesh else 0
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -71,11 +72,12 @@ def _tiled(
 
 
 def _forward(setting, problem, coefficient):
-  found = _statistics(setting, problem)
-  losses = found.lse - found.expected
+  statistics = _statistics(setting, problem)
+  losses = statistics.lse - statistics.expected
   total = jnp.sum(coefficient * losses)
-  result = nested.Loss(total, losses, found.own > found.rival)
-  return result, (problem, found.lse, coefficient)
+  hits = statistics.own > statistics.rival
+  kept = problem, statistics.lse, coefficient
+  return nested.Loss(total, losses, hits), kept
 
 
 def _backward(setting, kept, cotangent):
@@ -116,8 +118,8 @@ def _gradients(
     part = tiled.gradients(problem, lse, coefficient, setting, classes)
     return part if setting.mesh is None else _summed(part, axis)
 
-  given = given, PER_PREFIX, PER_PREFIX
-  spread = tiles.spread(one_device, setting.mesh, given, returned)
+  specs = given, PER_PREFIX, PER_PREFIX
+  spread = tiles.spread(one_device, setting.mesh, specs, returned)
   return spread(problem, lse, coefficient)
 
 
@@ -136,7 +138,8 @@ def _placement(
   setting: Setting, problem: Problem
 ) -> tuple[str | None, Problem, Gradients]:
   """(mesh axis of the classes, if split; specs of problem and gradients)."""
-  mesh, axis, P = setting.mesh, None, PartitionSpec
+  mesh, axis = setting.mesh, None
+  P: Any = PartitionSpec
   if mesh is not None and mesh.shape[CLASSES] > 1:
     divides = problem.kernel.shape[1] % mesh.shape[CLASSES] == 0
     axis = CLASSES if divides else None

@@ -19,6 +19,9 @@ operations, one [g rows classes] tile alive. Tiles are small enough to stay in
 a cache; so this is the fastest form on a CPU at many classes.
 """
 
+import functools
+import itertools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,6 +64,14 @@ class Gradients(NamedTuple):
   scale: Float[Array, 'g'] | None
 
 
+class Parameters(NamedTuple):
+  """Gradients that all rows add to."""
+
+  kernel: Float[Array, 'd v']
+  bias: Float[Array, 'h v']
+  scale: Float[Array, 'g'] | None
+
+
 class ClassTile(NamedTuple):
   """Some classes: the kernel's blocks between dims, and the first class."""
 
@@ -70,7 +81,7 @@ class ClassTile(NamedTuple):
 
 
 class Rows(NamedTuple):
-  """What the gradients of some rows need."""
+  """What the gradients need of a chunk of rows."""
 
   embedding: Float[Array, 'b d']
   labels: Int[Array, 'b t']
@@ -126,40 +137,40 @@ def gradients(
   `classes` counts those of all devices. With split classes the gradients of
   embedding and scale are this device's part of a sum.
   """
-  wide = tiles.wide_type(problem.embedding, problem.kernel)
+  embedding, kernel, bias, scale, labels, shares = problem
+  zeros = functools.partial(
+    jnp.zeros_like, dtype=tiles.wide_type(embedding, kernel)
+  )
 
-  def chunk(carry, rows):
+  def chunk(parameters, rows):
     left = _blocks(rows.embedding, setting.dims)
 
     def add(carry, tile):
-      products, logits = _prefix_logits(left, tile, problem.scale)
+      products, logits = _prefix_logits(left, tile, scale)
       target = _tile_target(rows, tile, setting.smoothing, classes)
       slopes = [
         (jnp.exp(x - rows.lse[:, g, None]) - target)
         * rows.coefficient[:, g, None]
         for g, x in enumerate(logits)
       ]
-      more = _walk_down(left, tile, products, slopes, problem.scale)
-      return _added(carry, more, tile, setting.dims)
+      return _walk_down(
+        carry, left, tile, products, slopes, scale, setting.dims
+      )
 
-    zeros = tuple(jnp.zeros(x.shape, wide) for x in left)
-    carry = carry._replace(embedding=zeros)
-    carry = _fold_classes(add, carry, problem, setting)
-    embedding = jnp.concatenate(carry.embedding, axis=1)
-    return carry._replace(embedding=None), embedding
+    carry = [zeros(x) for x in left], parameters
+    of_rows, parameters = _fold_classes(add, carry, problem, setting)
+    return parameters, jnp.concatenate(of_rows, axis=1)
 
-  zeros = [
-    None if x is None else jnp.zeros(x.shape, wide) for x in problem[1:4]
-  ]
-  rows = Rows(
-    problem.embedding, problem.labels, problem.shares, lse.T, coefficient.T
+  parameters = Parameters(
+    zeros(kernel), zeros(bias), None if scale is None else zeros(scale)
   )
+  rows = Rows(embedding, labels, shares, lse.T, coefficient.T)
   # exp(logit - inf) is 0, whatever the bias alone makes of an empty row.
-  fill = Rows(0, 0, 0, jnp.inf, 0)
-  carry, embedding = tiles.scan_rows(
-    chunk, Gradients(None, *zeros), rows, setting.tile[0], fill
+  fill = 0, 0, 0, jnp.inf, 0
+  parameters, of_embedding = tiles.scan_rows(
+    chunk, parameters, rows, setting.tile[0], fill
   )
-  return carry._replace(embedding=embedding)
+  return Gradients(of_embedding, *parameters)
 
 
 def _blocks(embedding, dims) -> list[Array]:
@@ -172,8 +183,8 @@ def _picked_logits(
   """Logits at the labels, by gathering columns; 0 outside the classes."""
   z, kernel, bias, scale, labels, _ = problem
   columns = jnp.where(labels < 0, kernel.shape[1], labels)
-  take = dict(axis=1, mode='fill', fill_value=0)
-  chosen = jnp.take(kernel, columns, **take)
+  take = functools.partial(jnp.take, axis=1, mode='fill', fill_value=0)
+  chosen = take(kernel, columns)
   wide = tiles.wide_type(z, kernel)
   parts = [
     jnp.einsum('bk,kbt->bt', z[:, s], chosen[s], preferred_element_type=wide)
@@ -182,7 +193,7 @@ def _picked_logits(
   sums = jnp.cumsum(jnp.stack(parts), axis=0)
   if scale is not None:
     sums = sums * scale[:, None, None]
-  return sums + jnp.take(bias, columns, **take)
+  return sums + take(bias, columns)
 
 
 def _mean_logits(
@@ -206,7 +217,7 @@ def _prefix_logits(
   both be alive; the products then contain it.
   """
   plain = scale is None and len(tile.bias) == 1
-  products = []
+  products: list[Array] = []
   for x, y in zip(left, tile.kernel):
     before = products[-1] if products else tile.bias if plain else 0
     products.append(before + tiles.product(x, y))
@@ -227,7 +238,7 @@ def _log_sums(
   label: Int[Array, 'b'],
   own: Float[Array, 'b g'],
 ) -> tiles.Running:
-  """The sums [b g] of some rows over all tiles of classes."""
+  """The sums [b g] of a chunk of rows over all tiles of classes."""
   left = _blocks(embedding, setting.dims)
 
   def add(sums, tile):
@@ -246,56 +257,46 @@ def _tile_target(
 ) -> Float[Array, 'b v']:
   """The target distribution's part in a tile."""
   labels, place = rows.labels - tile.first, jnp.arange(tile.bias.shape[1])
-  target = sum(
+  parts = [
     (labels[:, t, None] == place) * rows.shares[:, t, None]
     for t in range(labels.shape[1])
-  )
+  ]
+  target = functools.reduce(operator.add, parts)
   return (1 - smoothing) * target + smoothing / classes
 
 
 def _walk_down(
+  carry: tuple[list[Array], Parameters],
   left: list[Array],
   tile: ClassTile,
   products: list[Array],
   slopes: list[Array],
   scale: Array | None,
-) -> Gradients:
-  """A tile's gradients from those of its logits, as tuples over the blocks."""
-  running = shared = 0
-  parts = []
-  for g in reversed(range(len(left))):
-    shared = shared + slopes[g]
-    d_scale = None
-    if scale is None:
-      running = shared
-    else:
-      d_scale = jnp.sum(slopes[g] * products[g])
-      running = running + slopes[g] * scale[g]
-    part = Gradients(
-      tiles.product(running, tile.kernel[g].T),
-      tiles.product(left[g].T, running),
-      jnp.sum(slopes[g], axis=0),
-      d_scale,
-    )
-    parts.append(part)
-  whole = Gradients(*zip(*reversed(parts)))
-  if len(tile.bias) == 1:
-    whole = whole._replace(bias=(jnp.sum(shared, axis=0),))
-  return whole
+  dims: tuple[int, ...],
+) -> tuple[list[Array], Parameters]:
+  """(gradients of the rows' blocks, of the parameters) with those of a tile.
 
-
-def _added(
-  carry: Gradients, more: Gradients, tile: ClassTile, dims: tuple[int, ...]
-) -> Gradients:
-  """The gradients with those of one tile added at its place."""
-  embedding, kernel, bias, scale = carry
-  for s, part in zip(nested.blocks(dims), more.kernel):
-    kernel = tiles.add_at(kernel, part, (s.start, tile.first))
-  bias = tiles.add_at(bias, jnp.stack(more.bias), (0, tile.first))
-  if scale is not None:
-    scale = scale + jnp.stack(more.scale)
-  embedding = tuple(x + y for x, y in zip(embedding, more.embedding))
-  return Gradients(embedding, kernel, bias, scale)
+  They come from the slopes of its logits. Running sums start at the widest
+  prefix.
+  """
+  of_rows, (kernel, bias, of_scale) = carry
+  scaled, shared = slopes, slopes
+  if scale is not None and of_scale is not None:
+    scaled = [slope * scale[g] for g, slope in enumerate(slopes)]
+    sums = [jnp.sum(slope * p) for slope, p in zip(slopes, products)]
+    of_scale = of_scale + jnp.stack(sums)
+  running = list(itertools.accumulate(reversed(scaled)))[::-1]
+  of_rows = [
+    x + tiles.product(f, w.T) for x, f, w in zip(of_rows, running, tile.kernel)
+  ]
+  for s, x, f in zip(nested.blocks(dims), left, running):
+    block = tiles.product(x.T, f)
+    kernel = tiles.add_at(kernel, block, (s.start, tile.first))
+  if len(bias) == 1:
+    shared = [functools.reduce(operator.add, reversed(slopes))]
+  of_bias = jnp.stack([jnp.sum(x, axis=0) for x in shared])
+  bias = tiles.add_at(bias, of_bias, (0, tile.first))
+  return of_rows, Parameters(kernel, bias, of_scale)
 
 
 def _fold_classes(

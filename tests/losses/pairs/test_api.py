@@ -126,6 +126,7 @@ def test_what_does_not_fit_together_is_named(small):
     run(case._replace(keys=case.keys[:3], ids=None))
   with pytest.raises(ValueError, match='must be one of auto, tiled, dense'):
     LOSSES['sigmoid'](form='fast')
+  case = jax.tree.map(jnp.asarray, case)
   targets = pairs.Targets(case.keys[:b], case.scale, case.bias)
   granularities = nested.Granularities((4, 32), jnp.ones(3))
   with pytest.raises(ValueError, match='3 weights for dims'):

@@ -45,13 +45,19 @@ def test_several_classifiers_are_a_sum(small, form):
       )
       for g, m in enumerate(case.dims)
     ]
-    classifiers = [nested.Classifier(c.dims, *c[1:4]) for c in single]
-    result = softmax.Softmax(form=form, tile=(7, 11))(
-      case.embedding,
-      softmax.Targets(classifiers, case.labels, case.shares),
-      nested.Granularities(case.dims, jnp.asarray(small.weights)),
-      case.rows,
-    )
+    loss = softmax.Softmax(form=form, tile=(7, 11))
+
+    @jax.jit
+    def apply(embedding, parameters, labels, shares, rows):
+      classifiers = [
+        nested.Classifier(c.dims, *p) for c, p in zip(single, parameters)
+      ]
+      targets = softmax.Targets(classifiers, labels, shares)
+      weights = jnp.asarray(small.weights)
+      granularities = nested.Granularities(case.dims, weights)
+      return loss(embedding, targets, granularities, rows)
+
+    result = apply(case[0], [c[1:4] for c in single], *case[4:-1])
     losses = np.concatenate([small.naive(c) for c in single])
     np.testing.assert_allclose(result.losses, losses, rtol=1e-12)
     total = np.asarray(small.weights) @ losses @ case.rows
@@ -155,17 +161,18 @@ def test_narrow_labels_are_not_cut_short(small, form):
 @pytest.mark.parametrize('form', FORMS)
 def test_one_dim_is_the_plain_loss(small, form):
   case = small.make(False, dtype=np.float32)
-  labels, d = case.labels[:, 0], case.dims[-1]
+  labels, d = jnp.asarray(case.labels[:, 0]), case.dims[-1]
+  rows = jnp.asarray(case.rows)
 
   def plain(z, kernel, bias):
     logits = z @ kernel + bias
     own = logits[np.arange(len(z)), labels]
     losses = jax.nn.logsumexp(logits, -1) - own
-    return jnp.sum(losses * case.rows)
+    return jnp.sum(losses * rows)
 
   def one_dim(z, kernel, bias):
     classifier = nested.Classifier((d,), kernel, bias)
-    return call(form, z, classifier, labels, (1.0,), case.rows).total
+    return call(form, z, classifier, labels, (1.0,), rows).total
 
   given = case.embedding, case.kernel, case.bias
   found = [
@@ -219,6 +226,7 @@ def test_wrong_options_are_named_when_it_is_built(options, message):
 
 def test_wrong_dims_and_numbers_of_weights_are_named(small):
   case = small.make(False)
+  case = type(case)(*jax.tree.map(jnp.asarray, tuple(case[:-1])))
   classifier = nested.Classifier(case.dims, *case[1:4])
   targets = softmax.Targets([classifier] * 2, case.labels, case.shares)
 
