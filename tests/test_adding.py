@@ -68,8 +68,8 @@ def page(monkeypatch, tmp_path):
       )
       value = eval(step['value'], names)
       monkeypatch.setitem(table, step['name'], value)
-    elif step['path'].startswith('configs/'):
-      (tmp_path / Path(step['path']).name).write_text(step['code'])
+    elif '/' not in step['path']:
+      (tmp_path / step['path']).write_text(step['code'])
     elif (ROOT / step['path']).exists():  # beside what is there
       exec(step['code'], names)
     else:
