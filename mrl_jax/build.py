@@ -70,7 +70,6 @@ class Learner(Model):
       self.optimizer,
       self.schedule,
       self.placed,
-      self.mesh,
       seed=self.seed,
       accumulate=self.accumulate,
       average=self.average,

@@ -243,7 +243,7 @@ class Evaluator(Protocol):
 
   Attributes:
     needs: what it cannot do without, names that `evidence.has` knows: keys of
-      the task's functions, 'labels' or 'images'.
+      the task's functions, 'images', 'labels', 'query_labels', 'relevance'.
     metrics: what it reports at every dim, as `checkpoint.best` names it.
   """
 

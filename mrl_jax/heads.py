@@ -5,6 +5,7 @@ of one prefix, trained or not, in float32.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax.numpy as jnp
 from flax import nnx
@@ -13,6 +14,13 @@ from mrl_jax import nested
 from mrl_jax.shapes import Array, Float
 
 kernel_init = nnx.initializers.lecun_normal()
+
+
+def _arrays(
+  layer: nnx.Linear,
+) -> tuple[Float[Array, 'm v'], Float[Array, 'v']]:
+  """(kernel, bias) of a layer; every layer here has a bias."""
+  return layer.kernel[...], cast(nnx.Param, layer.bias)[...]
 
 
 class MRL(nnx.Module):
@@ -28,9 +36,10 @@ class MRL(nnx.Module):
     )
 
   def kernels(self) -> list[nested.Classifier]:
+    arrays = map(_arrays, self.classifiers)
     return [
-      nested.Classifier((m,), layer.kernel[...], layer.bias[...][None])
-      for m, layer in zip(self.dims, self.classifiers)
+      nested.Classifier((m,), kernel, bias[None])
+      for m, (kernel, bias) in zip(self.dims, arrays)
     ]
 
   def at(
@@ -45,11 +54,9 @@ class MRL(nnx.Module):
     fitting = [i for i, m in enumerate(self.dims) if m <= dim]
     index = fitting[-1] if fitting else 0
     width = min(dim, self.dims[index])
-    classifier = self.classifiers[index]
-    logits = (
-      embedding[:, :width].astype(jnp.float32) @ classifier.kernel[:width]
-    )
-    return logits + classifier.bias[...], self.dims[index]
+    kernel, bias = _arrays(self.classifiers[index])
+    logits = embedding[:, :width].astype(jnp.float32) @ kernel[:width]
+    return logits + bias, self.dims[index]
 
 
 class MRLE(nnx.Module):
@@ -112,17 +119,17 @@ class FF(nnx.Module):
     )
 
   def kernels(self) -> list[nested.Classifier]:
-    bias = self.classifier.bias[...][None]
-    return [nested.Classifier(self.dims, self.classifier.kernel[...], bias)]
+    kernel, bias = _arrays(self.classifier)
+    return [nested.Classifier(self.dims, kernel, bias[None])]
 
   def at(
     self, embedding: Float[Array, 'b d'], dim: int
   ) -> tuple[Float[Array, 'b v'], int]:
     """Logits from z[:dim], zeros beyond it, and the width of the classifier."""
     dim = min(dim, self.dims[0])
-    prefix = embedding[:, :dim].astype(jnp.float32)
-    logits = prefix @ self.classifier.kernel[:dim] + self.classifier.bias[...]
-    return logits, self.dims[0]
+    kernel, bias = _arrays(self.classifier)
+    logits = embedding[:, :dim].astype(jnp.float32) @ kernel[:dim]
+    return logits + bias, self.dims[0]
 
 
 HEADS = {'mrl': MRL, 'mrl_e': MRLE, 'ff': FF}

@@ -6,7 +6,7 @@ becomes a Matryoshka loss (arXiv:2205.13147, section 3).
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ import numpy as np
 
 from mrl_jax.granularity import Granularity
 from mrl_jax.shapes import Array, Bool, Float, Key
+
+AnyArray = TypeVar('AnyArray', jax.Array, np.ndarray)
 
 # Under the root of a squared length. A zero vector stays zero and its gradient
 # finite; a prefix of 1e-10 of its row's length is still scaled exactly.
@@ -181,8 +183,8 @@ def prefixes(
 
 
 def unit(
-  x: Float[Array, '*b d'], dim: int | None = None
-) -> Float[Array, '*b m']:
+  x: Float[AnyArray, '*b d'], dim: int | None = None
+) -> Float[AnyArray, '*b m']:
   """x[..., :dim] at length 1: first cut, then normalise; float32 or wider.
 
   NumPy in, NumPy out; JAX in, JAX out. A zero prefix stays zero, with finite

@@ -7,7 +7,7 @@ curve it is a point of has the same name without the end.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NotRequired, Required, TypedDict
+from typing import NotRequired, Required, TypedDict, cast
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -47,7 +47,7 @@ def make(
 ) -> Row:
   """A result row; `variant`, `k` and `depth` become part of its name."""
   dim = int(dim) if dim == int(dim) else round(float(dim), 2)
-  return {
+  row = {
     'evaluator': evaluator,
     'metric': metric,
     'dim': dim,
@@ -55,8 +55,8 @@ def make(
     'ci_low': float(interval[0]),
     'ci_high': float(interval[1]),
     'n': int(n),
-    **extra,
   }
+  return cast(Row, row | extra)
 
 
 def proportion(

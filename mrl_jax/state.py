@@ -113,7 +113,6 @@ def make_step(
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   placed: TrainState,
-  mesh: Mesh,
   *,
   seed: int,
   accumulate: int = 1,
@@ -145,11 +144,8 @@ def make_step(
     return TrainState(state.step + 1, variables, opt_state, moving), values
 
   where = jax.tree.map(lambda leaf: leaf.sharding, placed)
-  return jax.jit(
-    step,
-    donate_argnums=0,
-    out_shardings=(where, sharding.replicated(mesh)),
-  )
+  # The step's number lies on every device, as the metrics shall.
+  return jax.jit(step, donate_argnums=0, out_shardings=(where, where.step))
 
 
 def _once(task: Task):

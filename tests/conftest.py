@@ -1,7 +1,6 @@
 """Eight emulated CPU devices, one dataset folder, and small pieces to test."""
 
 import os
-import sys
 from pathlib import Path
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -15,7 +14,6 @@ import pytest
 jax.config.update('jax_num_cpu_devices', 8)
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mrl_jax import intervals
+from tests.samples.vectors import paired_hits
 
 
 def test_wilson_interval_by_hand_and_at_the_ends():
@@ -56,27 +57,13 @@ def test_macro_intervals_cover(seed):
   assert inside >= 0.92 * 300
 
 
-def drawn(rng, count, kept):
-  """Hits of points and, last, of the full width, which they resemble."""
-  full = rng.random(count) < 0.85
-  points = []
-  for share in kept:
-    # Right where full is, less often; sometimes where it is wrong.
-    gain = 0.2
-    stay = share - gain * 0.15 / 0.85
-    points.append(
-      np.where(full, rng.random(count) < stay, rng.random(count) < gain)
-    )
-  return np.stack([*points, full])
-
-
 @pytest.mark.parametrize('share', [0.8, 0.97, 1.0])
 @pytest.mark.parametrize('n', [60, 500])
 def test_the_interval_of_a_paired_ratio_covers(share, n):
   rng = np.random.default_rng(n)
   covered = 0
   for _ in range(1500):
-    one, full = drawn(rng, n, (share,))
+    one, full = paired_hits(rng, n, (share,))
     both = int(np.sum(one & full))
     low, high = intervals.paired_ratio(
       both, int(np.sum(one & ~full)), int(np.sum(full & ~one))

@@ -66,7 +66,6 @@ def prepared(mesh, batch, task=None, accumulate=1, clip_norm=1.0):
     optimizer,
     schedule,
     placed,
-    mesh,
     seed=1,
     accumulate=accumulate,
     average=0.9,

@@ -80,9 +80,8 @@ class Feed:
     batches = pipeline.train_batches(
       self._named('train'),
       self.examples.train,
+      pipeline.Share(size, rows),
       seed=self.loading.seed,
-      batch_size=size,
-      rows=rows,
       first_step=first_step,
       threads=self.loading.threads,
       workers=self.loading.workers,
@@ -116,8 +115,7 @@ class Feed:
     local = pipeline.evaluation_batches(
       prepare,
       range(start, len(records) if stop is None else stop),
-      batch_size=size,
-      rows=rows,
+      pipeline.Share(size, rows),
       threads=self.loading.threads,
     )
     for batch in local:

@@ -106,13 +106,7 @@ def load(
     raise ValueError('data.source.path is empty; set it to a folder of images')
   if channels not in (1, 3):
     raise ValueError(f'data.source.channels={channels} must be 1 or 3')
-  root = Path(path).expanduser()
-  train_root = root / 'train' if (root / 'train').is_dir() else root
-  held_root = Path(validation_path).expanduser() if validation_path else None
-  if held_root is None and train_root != root:
-    beside = [root / name for name in ('val', 'validation', 'test')]
-    held_root = next((folder for folder in beside if folder.is_dir()), None)
-
+  train_root, held_root = _split_roots(path, validation_path)
   train = class_files(train_root)
   classes = tuple(train)
   held = class_files(held_root) if held_root else None
@@ -129,6 +123,18 @@ def load(
     validation=listed(held, classes, channels),
     facts=source.image_facts(channels, classes),
   )
+
+
+def _split_roots(path: str, validation_path: str) -> tuple[Path, Path | None]:
+  """The folders of the two splits; None if one folder is to be split."""
+  root = Path(path).expanduser()
+  train_root = root / 'train' if (root / 'train').is_dir() else root
+  if validation_path:
+    return train_root, Path(validation_path).expanduser()
+  if train_root == root:
+    return root, None
+  beside = [root / name for name in ('val', 'validation', 'test')]
+  return train_root, next((f for f in beside if f.is_dir()), None)
 
 
 def facts(data_dir: str = '', **arguments) -> Facts:

@@ -9,6 +9,7 @@ Which arrays an example has is the business of `data/examples.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -17,12 +18,19 @@ from absl import flags
 ENDLESS = 2**60
 
 
-class Rows(Sequence):
-  """One process's share of the global stream: some rows of every batch."""
+class Share(NamedTuple):
+  """What a process reads of every global batch: some of its rows."""
 
-  def __init__(self, stream, batch_size: int, rows: np.ndarray):
-    self.stream, self.batch_size = stream, batch_size
-    self.rows = [int(row) for row in rows]
+  batch_size: int
+  rows: np.ndarray
+
+
+class Rows(Sequence):
+  """One process's share of the global stream."""
+
+  def __init__(self, stream, share: Share):
+    self.stream, self.batch_size = stream, share.batch_size
+    self.rows = [int(row) for row in share.rows]
 
   def __len__(self) -> int:
     return ENDLESS
@@ -35,10 +43,9 @@ class Rows(Sequence):
 def train_batches(
   records: Sequence,
   prepare: Callable,
+  share: Share,
   *,
   seed: int,
-  batch_size: int,
-  rows: np.ndarray,
   first_step: int = 0,
   threads: int = 8,
   workers: int = 0,
@@ -48,7 +55,6 @@ def train_batches(
   Args:
     records: random access to what `prepare` takes.
     prepare: f(record, rng) -> arrays of one example, by name.
-    batch_size: of the global batch; `rows` are this process's rows of it.
     threads: batches prepared at once in this process.
     workers: processes that prepare batches instead, 0 for none.
   """
@@ -59,8 +65,8 @@ def train_batches(
     .repeat()
     .random_map(prepare)
   )
-  batches = grain.MapDataset.source(Rows(stream, batch_size, rows)).batch(
-    len(rows), drop_remainder=True
+  batches = grain.MapDataset.source(Rows(stream, share)).batch(
+    len(share.rows), drop_remainder=True
   )
   iterable = batches[first_step:].to_iter_dataset(_reading(threads))
   if workers:
@@ -74,9 +80,8 @@ def train_batches(
 def evaluation_batches(
   prepare: Callable[[int | None], dict],
   span: range,
+  share: Share,
   *,
-  batch_size: int,
-  rows: np.ndarray,
   threads: int = 8,
 ) -> Iterator[dict]:
   """This process's rows of the batches of the examples in `span`, in order.
@@ -86,13 +91,13 @@ def evaluation_batches(
   """
   indices = [
     int(first + row)
-    for first in range(span.start, span.stop, batch_size)
-    for row in rows
+    for first in range(span.start, span.stop, share.batch_size)
+    for row in share.rows
   ]
   return iter(
     grain.MapDataset.source(indices)
     .map(lambda index: prepare(index if index < span.stop else None))
-    .batch(len(rows), drop_remainder=True)
+    .batch(len(share.rows), drop_remainder=True)
     .to_iter_dataset(_reading(threads))
   )
 

@@ -25,9 +25,8 @@ def stream(rows, steps, first=0, batch_size=8, **options):
   batches = pipeline.train_batches(
     toy(),
     noisy,
+    pipeline.Share(batch_size, np.asarray(rows)),
     seed=1,
-    batch_size=batch_size,
-    rows=np.asarray(rows),
     first_step=first,
     **options,
   )
@@ -85,7 +84,7 @@ def test_evaluation_counts_every_example_once(batch_size, processes):
     rows = np.arange(process * batch_size, (process + 1) * batch_size)
     batches = list(
       pipeline.evaluation_batches(
-        prepare, range(25), batch_size=size, rows=rows
+        prepare, range(25), pipeline.Share(size, rows)
       )
     )
     counts.add(len(batches))

@@ -12,7 +12,7 @@ from mrl_jax.embed import quantise, relevance, shortlist, vectors
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import precision
 from mrl_jax.evaluators.precision import recommendation
-from tests.samples.vectors import cosines, evidence_of
+from tests.samples.vectors import cosines, evidence_of, paired_hits
 
 DIMS = (3, 9, 16)
 
@@ -104,20 +104,6 @@ def test_without_labels_with_few_rows_and_one_query():
   json.dumps((few, details), allow_nan=False)
 
 
-def drawn(rng, count, kept):
-  """Hits of points and, last, of the full width, which they resemble."""
-  full = rng.random(count) < 0.85
-  points = []
-  for share in kept:
-    # Right where full is, less often; sometimes where it is wrong.
-    gain = 0.2
-    stay = share - gain * 0.15 / 0.85
-    points.append(
-      np.where(full, rng.random(count) < stay, rng.random(count) < gain)
-    )
-  return np.stack([*points, full])
-
-
 POINTS = [
   dict(dim=m, precision=p, bytes_all=b)
   for m, p, b in ((8, 'int8', 8), (16, 'int8', 16), (64, 'float32', 256))
@@ -126,7 +112,7 @@ POINTS = [
 
 def test_the_recommendation_is_the_cheapest_that_suffices():
   rng = np.random.default_rng(0)
-  values = drawn(rng, 20000, (0.9, 0.999))
+  values = paired_hits(rng, 20000, (0.9, 0.999))
   said = recommendation.cheapest(POINTS, values, 'top1', 0.99, 0)
   assert (said['dim'], said['precision'], said['n']) == (16, 'int8', 10000)
   assert (said['bytes'], said['full_bytes']) == (16, 256)
@@ -140,7 +126,7 @@ def test_the_recommendation_is_the_cheapest_that_suffices():
   less = recommendation.cheapest(POINTS, values, 'recall@10', 0.85, 0)
   assert less['dim'] == 8 and 'of recall@10 at 1/32 of' in less['text']
   none = recommendation.cheapest(
-    POINTS, drawn(rng, 300, (0.5, 0.6)), 'top1', 0.99, 0
+    POINTS, paired_hits(rng, 300, (0.5, 0.6)), 'top1', 0.99, 0
   )
   assert none['precision'] == 'float32' and none['dim'] == 64
   assert none['text'].startswith('nothing smaller than 64 dims in float32')
@@ -162,7 +148,7 @@ def test_without_a_hit_at_full_width_nothing_is_kept():
 
 
 def test_what_is_told_does_not_depend_on_what_it_was_chosen_by():
-  values = drawn(np.random.default_rng(0), 400, (0.99, 0.99))
+  values = paired_hits(np.random.default_rng(0), 400, (0.99, 0.99))
   said = recommendation.cheapest(POINTS, values, 'top1', 0.9, 3)
   one = np.random.default_rng(3).permutation(400)[:200]
   other = np.setdiff1d(np.arange(400), one)
@@ -180,7 +166,7 @@ def test_intervals_of_recommendations_cover(size):
   ] + [dict(dim=64, precision='float32', bytes_all=256)]
   covered = told = 0
   for trial in range(600):
-    values = drawn(rng, size, truth)
+    values = paired_hits(rng, size, truth)
     said = recommendation.cheapest(points, values, 'top1', 0.97, trial)
     if said['dim'] < 64:
       told += 1

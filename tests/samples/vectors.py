@@ -71,3 +71,17 @@ def keyed(results):
   names = [rows.flat_name(row) for row in results]
   assert len(set(names)) == len(names)
   return dict(zip(names, results))
+
+
+def paired_hits(rng, count, kept):
+  """Hits of points and, last, of the full width, which they resemble."""
+  full = rng.random(count) < 0.85
+  points = []
+  for share in kept:
+    # Right where full is, less often; sometimes where it is wrong.
+    gain = 0.2
+    stay = share - gain * 0.15 / 0.85
+    points.append(
+      np.where(full, rng.random(count) < stay, rng.random(count) < gain)
+    )
+  return np.stack([*points, full])

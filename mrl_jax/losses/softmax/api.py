@@ -21,6 +21,7 @@ FORMS = {
   'reference': forms.Form(reference.loss),
 }
 
+
 class Targets(NamedTuple):
   """What each row should be, and the classifiers that learn to tell.
 
