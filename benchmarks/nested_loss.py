@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import measure  # noqa: E402
 
 from mrl_jax import costs, nested  # noqa: E402
-from mrl_jax.losses import contrastive, softmax  # noqa: E402
+from mrl_jax.losses import pairs, softmax  # noqa: E402
 
 
 def halving(width: int, count: int) -> tuple[int, ...]:
@@ -35,28 +35,27 @@ def halving(width: int, count: int) -> tuple[int, ...]:
 SHAPES = {
   'tied softmax, d2048 C1000 B256': (
     'tied', 2048, 9, 256, 1000,
-    {'vmap': None, 'blocks': None, 'rows': None, 'columns': None},
+    {'reference': None, 'dense': None, 'tiled': None},
   ),
   'tied softmax, d768 C21841 B512': (
     'tied', 768, 8, 512, 21841,
-    {'blocks': None, 'rows': (128, 512), 'columns': None,
-     'columns, small tiles': (256, 256)},
+    {'dense': None, 'tiled': None, 'tiled, small tiles': (256, 256)},
   ),
   'separate heads, d768 C21841 B512': (
     'separate', 768, 8, 512, 21841,
-    {'blocks': None, 'rows': None, 'columns': None},
+    {'dense': None, 'tiled': None},
   ),
   'InfoNCE, d512 B2048': (
     'info_nce', 512, 7, 2048, 0,
-    {'vmap': None, 'blocks': None, 'columns': None,
-     'columns, small tiles': (128, 128)},
+    {'reference': None, 'dense': None, 'tiled': None,
+     'tiled, small tiles': (128, 128)},
   ),
   'sigmoid, d512 B2048': (
     'sigmoid', 512, 7, 2048, 0,
-    {'blocks': None, 'rows': (256, 256), 'columns': None},
+    {'dense': None, 'tiled': None},
   ),
   'tied softmax, d256 C1000000 B128': (
-    'tied', 256, 6, 128, 1_000_000, {'columns': None},
+    'tied', 256, 6, 128, 1_000_000, {'tiled': None},
   ),
 }  # fmt: skip
 
@@ -105,25 +104,27 @@ def loop_of_slices(kind, dims, z, other, third, fourth):
 
 
 def ours(kind, dims, form, tile, z, other, third, fourth):
-  weights, rows = (1.0,) * len(dims), jnp.full(len(z), 1 / len(z))
+  rows = jnp.full(len(z), 1 / len(z))
   options = dict(form=form, tile=tile)
-  if kind == 'tied':
-    classifier = nested.Classifier(dims, other, third[None])
-    targets = softmax.one_class(fourth)
-    return softmax.tied(z, classifier, targets, weights, rows, **options).total
-  if kind == 'separate':
-    each = [
-      nested.Classifier((m,), kernel, bias[None])
-      for m, kernel, bias in zip(dims, other, third)
-    ]
-    targets = softmax.one_class(fourth)
-    return softmax.separate(z, each, targets, weights, rows, **options).total
-  options['scale'] = third[None]
-  if kind == 'sigmoid':
-    return contrastive.sigmoid(
-      z, other, weights, rows, dims, bias=fourth[None], **options
-    ).total
-  return contrastive.info_nce(z, other, weights, rows, dims, **options).total
+  granularities = nested.Granularities(dims, jnp.ones(len(dims)))
+  if kind in ('tied', 'separate'):
+    if kind == 'tied':
+      classifiers = [nested.Classifier(dims, other, third[None])]
+    else:
+      classifiers = [
+        nested.Classifier((m,), kernel, bias[None])
+        for m, kernel, bias in zip(dims, other, third)
+      ]
+    labels, shares = fourth[:, None], jnp.ones((len(z), 1))
+    loss = softmax.Softmax(**options)
+    targets = softmax.Targets(classifiers, labels, shares)
+  elif kind == 'sigmoid':
+    loss = pairs.Sigmoid(**options)
+    targets = pairs.Targets(other, third[None], fourth[None])
+  else:
+    loss = pairs.InfoNCE(**options)
+    targets = pairs.Targets(other, third[None])
+  return loss(z, targets, granularities, rows).total
 
 
 def with_gradients(kind, loss):

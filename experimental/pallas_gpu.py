@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from mrl_jax.kernels import statistics as kept
-from mrl_jax.kernels import triton_tiles
 
+from experimental import statistics as kept
+from experimental import triton_tiles
 from mrl_jax import nested
 from mrl_jax.shapes import Array, Float, Int
 

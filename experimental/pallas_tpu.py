@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from mrl_jax.kernels import lanes, tiles
-from mrl_jax.kernels import statistics as kept
 
+from experimental import lanes, tiles
+from experimental import statistics as kept
 from mrl_jax import nested
 from mrl_jax.shapes import Array, Float, Int
 

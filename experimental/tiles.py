@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from mrl_jax.kernels import lanes
-from mrl_jax.kernels import statistics as kept
 
+from experimental import lanes
+from experimental import statistics as kept
 from mrl_jax.shapes import Array, Float
 
 SUBLANES = 16  # rows of a bfloat16 tile

@@ -2,14 +2,18 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 
 from mrl_jax import environment, errors, progress, remarks, rows
+from mrl_jax.contracts import Evaluator
 from mrl_jax.embed import export
+from mrl_jax.embed.evidence import Evidence
 from mrl_jax.report import compare as comparison
-from mrl_jax.report import page, results, tables
+from mrl_jax.report import page, tables
+from mrl_jax.report import results as files
 from mrl_jax.state import TrainState
 
 SLOW_SECONDS = 10  # evaluators that take longer are named with their time
@@ -28,14 +32,14 @@ def of_state(
     for name, evaluator in run.evaluators.items()
     if last or step >= run.cadence.steps or name in run.often
   }
-  results, details = look(chosen, run.evidence(state.best))
+  results, details = run_all(chosen, run.evidence(state.best))
   results = [{**row, 'step': step} for row in results]
   values = {rows.flat_name(row): row['value'] for row in results}
   if jax.process_index() == 0 and (results or details):
-    details['evaluation'] = around(run.options, results, details)
+    details['evaluation'] = _conditions(run.options, results, details)
     folder = run.workdir / 'eval' / str(step)
     if kept:
-      results, details = beside(folder, results, details)
+      results, details = _joined(folder, results, details)
     publish(folder, run.workdir, results, details, f'{step:,}')
     if writer is not None:
       writer.write(step, values)
@@ -59,8 +63,8 @@ def of_vectors(frozen) -> dict[str, float]:
     raise errors.UsageError(
       f'--output={folder} is the workdir of a training run; name another folder'
     )
-  seen = frozen.evidence
-  results, details = look(frozen.evaluators, seen)
+  evidence = frozen.evidence
+  results, details = run_all(frozen.evaluators, evidence)
   if not results:
     raise errors.UsageError(
       'nothing to evaluate: '
@@ -69,8 +73,8 @@ def of_vectors(frozen) -> dict[str, float]:
         for name, kind in frozen.evaluators.items()
       )
     )
-  notes = remarks.of(seen.database, seen.queries, seen.dims)
-  details['evaluation'] = around(frozen.options, results, details, notes)
+  notes = remarks.of(evidence.database, evidence.queries, evidence.dims)
+  details['evaluation'] = _conditions(frozen.options, results, details, notes)
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -82,28 +86,30 @@ def of_vectors(frozen) -> dict[str, float]:
   return {rows.flat_name(row): row['value'] for row in results}
 
 
-def look(evaluators, evidence) -> tuple[list[dict], dict[str, dict]]:
-  """(rows, details by evaluator) of every evaluator whose needs are met."""
-  rows, details = [], {}
+def run_all(
+  evaluators: Mapping[str, Evaluator], evidence: Evidence
+) -> tuple[list[rows.Row], dict[str, dict]]:
+  """(result rows, details by evaluator) of all whose needs are met."""
+  results: list[rows.Row] = []
+  details = {}
   for name, evaluator in evaluators.items():
     if not evidence.has(*evaluator.needs):
       continue
     started = time.perf_counter()
-    found, more = evaluator.run(evidence)
+    answers, more = evaluator.run(evidence)
     if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
       progress.say(f'{name} evaluated in {progress.duration(seconds)}')
-    rows += [
-      {**row, 'trained': row['dim'] in evidence.trained} for row in found
-    ]
+    for row in answers:
+      row['trained'] = row['dim'] in evidence.trained
+      results.append(row)
     if more:
       details[name] = more
-  return rows, details
+  return results, details
 
 
-def around(options, rows, details, notes=()) -> dict:
+def _conditions(options, results, details, notes=()) -> dict:
   """Under which options and where the evaluators of some results ran."""
-  ran = {row['evaluator'] for row in rows} | set(details)
-  options = {name: options[name] for name in sorted(ran)}
+  options = {name: options[name] for name in sorted(_ran(results, details))}
   return {
     'notes': list(notes),
     'options': json.loads(json.dumps(options)),
@@ -111,35 +117,41 @@ def around(options, rows, details, notes=()) -> dict:
   }
 
 
-def beside(folder: Path, rows: list, details: dict) -> tuple[list, dict]:
-  """Rows and details with those of other evaluators in the folder."""
+def _ran(results, details) -> set[str]:
+  return {row['evaluator'] for row in results} | set(details)
+
+
+def _joined(folder: Path, results: list, details: dict) -> tuple[list, dict]:
+  """Results and details with those of other evaluators in the folder."""
   if not (folder / 'results.jsonl').exists():
-    return rows, details
-  ran = {row['evaluator'] for row in rows} | set(details)
-  old = [r for r in results.read(folder) if r['evaluator'] not in ran]
-  before = results.details(folder)
-  more = {k: v for k, v in before.items() if k not in ran}
+    return results, details
+  ran = _ran(results, details)
+  kept = [row for row in files.read(folder) if row['evaluator'] not in ran]
+  before = files.details(folder)
+  more = {name: value for name, value in before.items() if name not in ran}
   options = before.get('evaluation', {}).get('options', {})
   now = details['evaluation']
   now = now | {'options': options | now['options']}
-  return rows + old, more | details | {'evaluation': now}
+  return results + kept, more | details | {'evaluation': now}
 
 
 def publish(
-  folder: Path, workdir: Path, rows: list, details: dict, step: str
+  folder: Path, workdir: Path, results: list, details: dict, step: str
 ) -> None:
   """Writes results, curves, pictures and the page; prints the table."""
-  results.write(folder, rows, details)
+  files.write(folder, results, details)
   report = page.write(folder, workdir)
   title = f'step {step}, %' if step else '%'
-  said = details.get('precision', {}).get('recommendation', {}).get('text', '')
-  print(f'\n{title}, with 95% intervals\n{tables.text(rows, said)}')
+  precision = details.get('precision', {})
+  advice = precision.get('recommendation', {}).get('text', '')
+  print(f'\n{title}, with 95% intervals\n{tables.text(results, advice)}')
   for note in details.get('evaluation', {}).get('notes', ()):
     print(f'note: {note}')
   print(f'report: {report}\n', flush=True)
 
 
-def saved_state(run, step: int | None) -> tuple:
+def saved_state(run, step: int | None) -> tuple[TrainState, int]:
+  """(state, step) of a saved step, the newest by default."""
   checkpointer = run.checkpointer(read_only=True)
   step = checkpointer.newest() if step is None else step
   if step is None:
@@ -152,16 +164,16 @@ def saved_state(run, step: int | None) -> tuple:
 def exported(run, step: int | None, folder: str, dtype: str) -> int:
   """Writes the embeddings of a run's splits; goes on where it stopped."""
   state, step = saved_state(run, step)
-  seen = run.evidence(state.best)
+  evidence = run.evidence(state.best)
   meta = {
     'workdir': str(run.workdir),
     'step': step,
     'dims': list(run.learner.task.dims),
   }
-  with_sizes = {name: run.feed.size(name) for name in ('train', 'validation')}
+  sizes = {name: run.feed.size(name) for name in ('train', 'validation')}
   try:
     export.run(
-      seen.functions['embed'], with_sizes, folder, meta, seen.names, dtype
+      evidence.functions['embed'], sizes, folder, meta, evidence.names, dtype
     )
   except (ValueError, OSError) as error:
     raise errors.UsageError(f'--export={folder}: {error}') from error

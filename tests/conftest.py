@@ -8,28 +8,10 @@ os.environ['MPLBACKEND'] = 'agg'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 
-# Calls into these modules are checked against the shapes and types of their
-# signatures while tests run. An int is a float here, as for mypy (PEP 484).
-jaxtyping.install_import_hook(
-  [
-    'mrl_jax.granularity',
-    'mrl_jax.intervals',
-    'mrl_jax.rows',
-    'mrl_jax.nested',
-    'mrl_jax.heads',
-    'mrl_jax.losses',
-    'mrl_jax.variables',
-    'mrl_jax.contracts',
-    'mrl_jax.inputs',
-    'mrl_jax.state',
-    'mrl_jax.tasks',
-  ],
-  'beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))',
-)
+import tests.samples.checked  # noqa: F401 (found by name in setup.cfg)
 
 jax.config.update('jax_num_cpu_devices', 8)
 

@@ -22,7 +22,7 @@ def benchmark(monkeypatch):
 @pytest.mark.slow
 def test_all_forms_of_all_losses_race(benchmark, monkeypatch):
   module = benchmark('nested_loss')
-  forms = {'blocks': None, 'columns': None, 'columns, small tiles': (8, 8)}
+  forms = {'dense': None, 'tiled': None, 'tiled, small tiles': (8, 8)}
   monkeypatch.setattr(
     module,
     'SHAPES',
@@ -40,7 +40,7 @@ def test_all_forms_of_all_losses_race(benchmark, monkeypatch):
     # It refuses to race forms whose totals differ.
     found = module.measured(kind, 4)
     assert found['plain']['ratio'] == [1, 1, 1]
-    assert found['columns']['memory_bytes'] > 0
+    assert found['tiled']['memory_bytes'] > 0
     assert found['loop of slices']['rounds'] == 4
 
 
@@ -48,9 +48,9 @@ def test_a_race_of_different_losses_is_refused(benchmark):
   module = benchmark('nested_loss')
   forms = {
     name: (lambda value=value: (value,), 0, 0)
-    for name, value in (('plain', 1.0), ('rows', 2.0), ('columns', 2.1))
+    for name, value in (('plain', 1.0), ('dense', 2.0), ('tiled', 2.1))
   }
-  with pytest.raises(AssertionError, match='columns'):
+  with pytest.raises(AssertionError, match='tiled'):
     module.check(forms)
 
 

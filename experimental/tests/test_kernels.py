@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
-from mrl_jax.kernels import lanes, pallas_gpu, pallas_tpu, tiles, triton_tiles
+
+from experimental import lanes, pallas_gpu, pallas_tpu, tiles, triton_tiles
 
 both = pytest.mark.parametrize(
   'kernels', [pallas_tpu, pallas_gpu], ids=['tpu', 'gpu']

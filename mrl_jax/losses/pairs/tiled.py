@@ -30,7 +30,8 @@ from mrl_jax.shapes import Array, Bool, Float, Int
 TILES = {'cpu': (256, 256)}
 TILES_ELSEWHERE = (4096, 4096)
 
-# The logit of a pair that is left out: finite, so that 0 times it is 0.
+# The logit of a pair that is left out. It is finite, so that the sum of a
+# column is finite even if every pair of it is left out.
 LOWEST = -1e30
 
 
@@ -193,7 +194,9 @@ def gradients(
   make_tile = _tile_maker(pairs, setting)
   # A weight of 0 makes a level inf, and exp(logit - level) 0.
   levels = totals.rows - jnp.log(row_weights)
-  column_levels = _column_levels(totals.columns, column_weights)
+  column_levels = None
+  if totals.columns is not None and column_weights is not None:
+    column_levels = totals.columns - jnp.log(column_weights)
   zeros = functools.partial(
     jnp.zeros, dtype=tiles.wide_type(pairs.queries, pairs.keys)
   )
@@ -226,13 +229,6 @@ def gradients(
   )
   keys, right, scale, bias = shared
   return Gradients(queries, keys.T, left.T, right, scale, bias)
-
-
-def _column_levels(columns: Array | None, weights: Array | None):
-  if columns is None or weights is None:
-    return None
-  # The sum of a column that no query is compared with may be -inf, too.
-  return jnp.where(weights > 0, columns - jnp.log(weights), jnp.inf)
 
 
 def _blocks(vectors: Array, dims: tuple[int, ...]) -> list[Array]:

@@ -115,7 +115,18 @@ def statistics(
 
   rows = problem.embedding, label, own.T
   _, sums = tiles.scan_rows(chunk, None, rows, setting.tile[0])
-  rival, total = sums.rival.T, sums.total.T
+  sums = tiles.Running(sums.rival.T, sums.total.T)
+  return joined(sums, own, expected, axis)
+
+
+def joined(
+  sums: tiles.Running,
+  own: Float[Array, 'g b'],
+  expected: Float[Array, 'g b'],
+  axis: str | None,
+) -> Statistics:
+  """Statistics over the classes of all devices from those of one."""
+  rival, total = sums
   if axis is not None:
     top = jnp.maximum(rival, own)
     rival, own = jax.lax.pmax((rival, own), axis)

@@ -31,10 +31,11 @@ def test_forms_equal_the_definition_in_float64(small, kind, plain, form, tile):
 )
 def test_edges_are_finite(small, kind, form):
   """Zero vectors, a scale of 1000, keys that all show the same, one row."""
-  case = small.make(0, per_prefix=False)
-  different, b = np.arange(len(case.rows)), len(case.rows)
+  case = small.make(4, per_prefix=False)
+  different, b = np.arange(len(case.keys)), len(case.rows)
   case = case._replace(scale=np.ones(1), ids=different)
-  opposite = case._replace(keys=-case.queries, scale=np.full(1, 1000.0))
+  keys = np.concatenate([-case.queries, case.keys[b:]])
+  opposite = case._replace(keys=keys, scale=np.full(1, 1000.0))
   first = case.queries[:1], case.keys[:1], *case[2:4], different[:1]
   step = small.step_of(kind, form, tile=(7, 11))
 
@@ -46,7 +47,7 @@ def test_edges_are_finite(small, kind, form):
     return result.losses
 
   losses(*case._replace(queries=case.queries * 0))
-  losses(*case._replace(ids=np.zeros(b, int)))
+  losses(*case._replace(ids=0 * different))
   # Cosines of -1 against ones near 0: the loss is about 1000, not infinite.
   assert float(losses(*opposite)[-1].min()) > 900
   alone = losses(*first, case.rows[:1])

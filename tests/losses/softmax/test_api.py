@@ -112,6 +112,18 @@ def test_rows_with_a_label_outside_the_classes_are_left_out(small, form):
       assert not result.hits[:, row].any()
 
 
+@pytest.mark.parametrize('form', FORMS)
+def test_a_row_that_is_left_out_may_name_an_impossible_class(small, form):
+  case = small.make(False, dtype=np.float32)
+  case.bias[:, 7] = -np.inf
+  case = case._replace(labels=np.where(case.labels == 7, 8, case.labels))
+  case.labels[3] = 7, -1
+  (total, result), gradients = small.run(case, form)
+  assert np.isfinite(total) and np.isfinite(result.losses).all()
+  for gradient in gradients[:3]:
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(
   'form',
   ['reference', 'dense', pytest.param('tiled', marks=pytest.mark.slow)],

@@ -1,0 +1,1 @@
+"""Code that is not ready: README.md says what it lacks."""
