@@ -40,6 +40,7 @@ class Facts:
   classes: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Source(Protocol):
   """Where records come from.
 
@@ -58,6 +59,7 @@ class Source(Protocol):
   def facts(self) -> Facts: ...
 
 
+@runtime_checkable
 class Input(Protocol):
   """One field of a record as arrays of a fixed shape.
 
@@ -119,6 +121,7 @@ class Mixable(Protocol):
     ...
 
 
+@runtime_checkable
 class Encoder(Protocol):
   """An nnx.Module that turns what its input gives into embeddings.
 
@@ -193,6 +196,7 @@ class Spec:
     return Part(lambda rngs: make(**facts, rngs=rngs))
 
 
+@runtime_checkable
 class Task(Protocol):
   """One way to learn. It owns its encoders, heads and losses.
 
@@ -235,6 +239,7 @@ class Task(Protocol):
     ...
 
 
+@runtime_checkable
 class Evaluator(Protocol):
   """One question about embeddings.
 

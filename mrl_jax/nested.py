@@ -93,7 +93,7 @@ class Classifier(NamedTuple):
 
 
 def check_dims(
-  dims: Sequence[int], width: int, name: str = 'dims'
+  dims: Sequence, width: int, name: str = 'dims'
 ) -> tuple[int, ...]:
   """`dims` as a tuple, once they increase strictly and end at `width`.
 
@@ -237,7 +237,7 @@ def prefix_products(
 
 def matryoshka(
   loss_fn: Callable,
-  dims: Sequence[int],
+  dims: Sequence,
   weights: str | Sequence[float] | Float[Array, 'g'] | None = None,
   *,
   has_aux: bool = False,
