@@ -113,7 +113,7 @@ def test_what_is_wrong_is_one_line(run_cli, tmp_path, words, said):
   [
     ('configs/vit_mlr.py', 'no such .py file; did you mean configs/vit_mrl.py'),
     ('setup.cfg', 'no such .py file'),
-    ('configs/vit_mrl.py:cifar11', "'cifar11' is no variant; choose from"),
+    ('configs/vit_mrl.py:cifar11', "'cifar11' is not a variant; choose from"),
     ('configs/vit_mrl.py:cifar10,B/16', 'goes with imagenet only'),
     ('configs/vit_mrl.py:cifar10,cifar100', 'one dataset'),
   ],
