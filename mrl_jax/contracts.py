@@ -1,9 +1,10 @@
-"""What the pieces of a run promise each other.
+"""What each piece of a run must offer.
 
-A source yields records, an input turns one field of a record into arrays, a
-task learns from batches of them through its encoder, and evaluators look at
-what the task can do. To add a piece, write one class that keeps the promise
-below and one row in the table of its folder; docs/adding.md shows how.
+A source yields records. An input turns one field of a record into arrays. A
+task learns from batches of such arrays, through its encoders. An evaluator
+asks a question about what the task has learned. To add a piece, write a class
+that keeps one of these contracts and add a row to the table of its folder:
+docs/adding.md shows how.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ A row of mask 0 fills the batch up and counts for nothing.
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """What is known of a source without its records.
+  """What is known of a source without reading its records.
 
   Attributes:
     fields: what an input must know of each raw field, such as
@@ -46,7 +47,7 @@ class Source(Protocol):
 
   Attributes:
     train, validation: records, read at random.
-    facts: what can be said of them beforehand.
+    facts: what is known of the records without reading them.
   """
 
   @property
@@ -87,7 +88,7 @@ class Input(Protocol):
     ...
 
   def on_device(self, arrays: PyTree) -> PyTree:
-    """What the encoder takes, from the arrays of a batch, inside jit."""
+    """The arrays that the encoder takes, from those of a batch; inside jit."""
     ...
 
 
@@ -102,13 +103,13 @@ class Drawable(Protocol):
   def draw_map(
     self, scores: Float[Array, 'g b n'], grid: tuple[int, int]
   ) -> Float[Array, 'g b h w']:
-    """Scores of the cells of a grid over the example, as maps in [0, 1]."""
+    """Maps in [0, 1] of the example, from one score per cell of a grid."""
     ...
 
 
 @runtime_checkable
 class Mixable(Protocol):
-  """An input whose examples have a meaningful mean."""
+  """An input whose examples can be averaged, for mixup."""
 
   def mix(
     self,
@@ -145,16 +146,16 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Looking(Protocol):
-  """An encoder that can say where it looks.
+  """An encoder that keeps apart the places of an example, for saliency.
 
   Attributes:
-    grid: rows and columns of the places it tells apart.
+    grid: the number of rows and columns of places.
   """
 
   grid: tuple[int, int]
 
   def tokens(self, arrays: PyTree) -> Float[Array, 'b n d']:
-    """What it knows of each place; the last prod(grid) of n are the places."""
+    """One vector per token; the last prod(grid) tokens are the places."""
     ...
 
   def from_tokens(self, tokens: Float[Array, 'b n d']) -> Float[Array, 'b d']:
@@ -180,7 +181,7 @@ class Spec:
     """`name`, or, for '', the only field.
 
     Raises:
-      ValueError: if there is no such field, or several and no name.
+      ValueError: for an unknown name, or for '' if there are several fields.
     """
     known = ', '.join(self.inputs)
     if name and name not in self.inputs:
@@ -198,7 +199,7 @@ class Spec:
 
 @runtime_checkable
 class Task(Protocol):
-  """One way to learn. It owns its encoders, heads and losses.
+  """One way to learn. It builds its encoders, heads and losses.
 
   Built as `Task(spec, dims, weights, mesh, **options)`: options are the keys
   of `config.task`. An option that is chosen from a table (a head, a loss, a

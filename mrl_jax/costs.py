@@ -61,12 +61,12 @@ def matmul_flops(jaxpr, loops: bool = True) -> float:
     times = parameters.get('length', 1) if loops else 1
     if equation.primitive.name == 'shard_map':
       times *= parameters['mesh'].size
-    for inner in inner_jaxprs(parameters):
+    for inner in _inner_jaxprs(parameters):
       total += times * matmul_flops(inner, loops)
   return total
 
 
-def inner_jaxprs(parameters: dict) -> Iterator:
+def _inner_jaxprs(parameters: dict) -> Iterator:
   for value in jax.tree.leaves(list(parameters.values())):
     if hasattr(value, 'jaxpr'):
       value = value.jaxpr
@@ -85,8 +85,8 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
   computation called all-reduce-scatter. `repeats` is the length of the loop of
   the step (gradient accumulation), whose body appears once in the text.
   """
-  parts = computations(hlo)
-  repeated = loop_body(parts)
+  parts = _computations(hlo)
+  repeated = _loop_body(parts)
   fused = set(re.findall(r' fusion\(.*?calls=%?([\w.\-]+)', hlo))
   found = {}
   for name, lines in parts.items():
@@ -107,7 +107,7 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
         # All messages of a shard_map share one channel; shapes differ.
         key = kind, channel[1], re.sub(r'\{.*?\}', '', result)
       times = repeats if name in repeated else 1
-      found.setdefault(key, (times, times * shape_bytes(result)))
+      found.setdefault(key, (times, times * _shape_bytes(result)))
   return {
     kind: {
       'count': sum(n for (k, *_), (n, _) in found.items() if k == kind),
@@ -117,7 +117,7 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
   }
 
 
-def computations(hlo: str) -> dict[str, list[str]]:
+def _computations(hlo: str) -> dict[str, list[str]]:
   """The lines of each computation, signature first; the main one is `ENTRY`."""
   parts, lines = {}, []
   for line in hlo.splitlines():
@@ -128,7 +128,7 @@ def computations(hlo: str) -> dict[str, list[str]]:
   return parts
 
 
-def loop_body(parts: dict[str, list[str]]) -> set[str]:
+def _loop_body(parts: dict[str, list[str]]) -> set[str]:
   """The computations that the loop of the step calls, directly or not."""
   waiting = [
     re.search(r'body=%?([\w.\-]+)', line)[1]
@@ -146,7 +146,7 @@ def loop_body(parts: dict[str, list[str]]) -> set[str]:
   return reached
 
 
-def shape_bytes(shapes: str) -> int:
+def _shape_bytes(shapes: str) -> int:
   """Bytes of an HLO type like `f32[8,4]{1,0:T(8,128)}`, or a tuple of such."""
   total = 0
   kinds = r'\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]'
@@ -168,7 +168,7 @@ def hbm_needed(error: str) -> int:
   return round(float(match[1]) * 1024 ** (1 + 'KMG'.index(match[2])))
 
 
-def chip_bytes(tree: PyTree) -> int:
+def _chip_bytes(tree: PyTree) -> int:
   """Bytes of a tree of placed shapes on one chip."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
@@ -183,10 +183,10 @@ def memory_of(placed, batch: dict, compiled, needed: int | None) -> dict:
   that do not replace an argument.
   """
   memory = {
-    'parameters': chip_bytes(placed.variables),
-    'optimizer': chip_bytes(placed.opt_state),
-    'average': chip_bytes(placed.average),
-    'batch': chip_bytes(batch),
+    'parameters': _chip_bytes(placed.variables),
+    'optimizer': _chip_bytes(placed.opt_state),
+    'average': _chip_bytes(placed.average),
+    'batch': _chip_bytes(batch),
     'other': 0,
     'temporaries': needed,
     'program': 0,

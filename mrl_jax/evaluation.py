@@ -1,4 +1,4 @@
-"""Evaluators run and their results written: of a state, a checkpoint, files."""
+"""Runs evaluators on a state, a checkpoint or files, and writes the results."""
 
 import json
 import time

@@ -41,7 +41,7 @@ def files(folder: Path) -> list[Path]:
   )
 
 
-def sha256(path: Path) -> str:
+def _sha256(path: Path) -> str:
   with path.open('rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
@@ -50,7 +50,7 @@ def seal(folder: Path) -> None:
   """Writes the manifest of a committed step; it appears whole or not at all."""
   if not folder.exists():  # already replaced by newer ones
     return
-  hashes = {str(p.relative_to(folder)): sha256(p) for p in files(folder)}
+  hashes = {str(p.relative_to(folder)): _sha256(p) for p in files(folder)}
   partial = folder / f'.{MANIFEST}'
   partial.write_text(json.dumps(hashes, indent=1))
   partial.rename(folder / MANIFEST)
@@ -73,6 +73,6 @@ def damage(folder: Path) -> str:
     path = folder / relative
     if not path.exists():
       return f'{relative} is missing'
-    if sha256(path) != expected:
+    if _sha256(path) != expected:
       return f'{relative} has changed since it was saved'
   return ''

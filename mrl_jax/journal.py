@@ -23,7 +23,7 @@ class Writer:
     path = Path(workdir) / 'metrics.jsonl'
     if path.exists():
       lines = path.read_text().splitlines()
-      kept = [line for line in lines if line_step(line) <= step]
+      kept = [line for line in lines if _line_step(line) <= step]
       path.write_text(''.join(line + '\n' for line in kept))
     self.file = path.open('a')
     self.board = SummaryWriter(
@@ -47,7 +47,7 @@ class Writer:
       self.board.close()
 
 
-def line_step(line: str) -> float:
+def _line_step(line: str) -> float:
   """The step of a line of metrics.jsonl; inf if the line was cut off."""
   try:
     return json.loads(line)['step']

@@ -1,8 +1,8 @@
 """The idea: one embedding whose every prefix z[:m] is an embedding.
 
-Everything else in the project is ordinary; this file says what `dims` are,
-what their weights are, how prefixes are cut and normalised, and how any loss
-becomes a Matryoshka loss (arXiv:2205.13147, section 3).
+This file says what `dims` and their weights are, how prefixes are cut and
+normalised, and how a loss becomes a Matryoshka loss (arXiv:2205.13147,
+section 3). The rest of the project uses it.
 """
 
 from collections.abc import Callable, Sequence
@@ -144,7 +144,7 @@ def dim_weights(
   if isinstance(weights, str):
     if weights not in PRESETS:
       raise ValueError(
-        f'weights={weights!r} is no preset; choose one of '
+        f'weights={weights!r} is not a preset; choose one of '
         f'{", ".join(PRESETS)}, or give {len(dims)} numbers'
       )
     preset = PRESETS[weights]

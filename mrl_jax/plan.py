@@ -166,7 +166,7 @@ def largest_batch(
 
 def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   """The whole plan of a config, as plain data."""
-  name = name_of(config)
+  name = _name_of(config)
   steps = {name: planner.measure(config)}
   if name != 'ff':
     steps['ff'] = planner.measure(fixed_feature(config))
@@ -186,11 +186,11 @@ def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   if name != 'ff':
     report['ratios'] = ratios(steps[name], steps['ff'])
   if search:
-    report['largest_batch'] = search_batch(planner, config, steps[name])
+    report['largest_batch'] = _search_batch(planner, config, steps[name])
   return report
 
 
-def name_of(config: ConfigDict) -> str:
+def _name_of(config: ConfigDict) -> str:
   """The name of a step: that of its head, or of its task if it has no head."""
   head = config.task.get('head', {})
   return head.get('name') or config.task.name
@@ -214,7 +214,7 @@ def ratios(step: dict, plain: dict) -> dict:
   return {key: a / b if a and b else None for key, (a, b) in pairs.items()}
 
 
-def search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
+def _search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
   """The largest global batch that fits, of those that were compiled."""
 
   def total(size: int) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-"""Result rows: what every evaluator says and every report reads.
+"""Result rows: what evaluators return and reports read.
 
 A row is one number: an evaluator's metric at one granularity, with its 95%
 interval. Its flat name is `<evaluator>/<metric>[@k][.variant]/d<dim>`; the

@@ -1,4 +1,4 @@
-"""What training changes, and how it is created already in its place."""
+"""The state of training, and the step that changes it."""
 
 import dataclasses
 from typing import Any
@@ -49,7 +49,7 @@ class TrainState:
 
   @classmethod
   def from_tree(cls, tree: dict[str, PyTree]) -> 'TrainState':
-    """The state that `to_tree` made plain."""
+    """The state from a tree of `to_tree`."""
     average = Variables(tree['average'], tree['average_stats'])
     return cls(
       tree['step'],
@@ -99,7 +99,7 @@ def create(init, placed: TrainState, seed: int) -> TrainState:
 
 
 def moved(average: PyTree, new: PyTree, decay: Float[Array, '']) -> PyTree:
-  """decay * average + (1 - decay) * new; whole numbers are taken over."""
+  """decay * average + (1 - decay) * new; whole numbers become the new ones."""
 
   def move(old, latest):
     if not jnp.issubdtype(latest.dtype, jnp.floating):

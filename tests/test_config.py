@@ -37,7 +37,7 @@ def complete(*words, name=SMOKE):
     (['--config.weights=1,2'], r'weights=\(1, 2\) has 2 entries for 3 dims'),
     (
       ['--config.weights=9boost'],
-      "'9boost' is no preset; choose one of uniform",
+      "'9boost' is not a preset; choose one of uniform",
     ),
     (['--config.train.batch_size=12'], 'does not divide by 8.* use 8 or 16'),
     (['--config.eval.batch_size=12'], 'eval.batch_size=12 does not divide'),
@@ -194,8 +194,8 @@ def test_print_config(run_cli):
 @pytest.mark.parametrize(
   ('argv', 'said'),
   [
-    (['--workdir=nowhere'], 'nowhere is no run: it has no config.json'),
-    (['--workdir=train.py'], 'train.py is no run'),
+    (['--workdir=nowhere'], 'nowhere is not a run: it has no config.json'),
+    (['--workdir=train.py'], 'train.py is not a run'),
     ([], '--workdir'),
     (['--workdir=x', '--step=abc'], '--step'),
   ],

@@ -98,10 +98,10 @@ def read(archive: Archive, folder: str, downloads: Path) -> dict:
     download.verify(path, download.sha256(path), archive.checksum)
   else:
     path = download.fetch(archive.url, archive.checksum, downloads, ADVICE)
-  return read_archive(path, archive)
+  return _read_archive(path, archive)
 
 
-def read_archive(path: Path, archive: Archive) -> dict:
+def _read_archive(path: Path, archive: Archive) -> dict:
   with tarfile.open(path) as tar:
     members = {Path(member.name).name: member for member in tar}
 

@@ -67,7 +67,7 @@ def parse_idx(data: bytes) -> np.ndarray:
   return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(shape)
 
 
-def locate(name: str, folder: str, downloads: Path) -> Path:
+def _locate(name: str, folder: str, downloads: Path) -> Path:
   """The path of one file: in `folder`, in Debian's package, or downloaded."""
   if folder:
     path = Path(folder).expanduser() / name
@@ -82,7 +82,7 @@ def locate(name: str, folder: str, downloads: Path) -> Path:
 def read(folder: str, downloads: Path) -> dict:
   arrays = {}
   for name, (_, checksum) in FILES.items():
-    path = locate(name, folder, downloads)
+    path = _locate(name, folder, downloads)
     try:
       data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:

@@ -61,7 +61,7 @@ def whole(path: Path) -> bool:
   return True
 
 
-def without_broken(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+def _without_broken(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
   """The files that decode; prints the names and the number of the others."""
   kept = {name: [p for p in paths if whole(p)] for name, paths in files.items()}
   broken = sorted(
@@ -117,13 +117,13 @@ def load(
       f'{held_root} has classes that {train_root} lacks: {extra}'
     )
   if check_files:
-    train = without_broken(train)
-    held = without_broken(held) if held else None
+    train = _without_broken(train)
+    held = _without_broken(held) if held else None
   if held is None:
-    train, held = split_off(train, validation_fraction)
+    train, held = _split_off(train, validation_fraction)
   return source.Split(
-    train=listed(train, classes, channels),
-    validation=listed(held, classes, channels),
+    train=_listed(train, classes, channels),
+    validation=_listed(held, classes, channels),
     facts=source.image_facts(channels, classes),
   )
 
@@ -145,7 +145,7 @@ def facts(data_dir: str = '', **arguments) -> Facts:
   return load(data_dir, **(arguments | {'check_files': False})).facts
 
 
-def split_off(files: dict, fraction: float) -> tuple[dict, dict]:
+def _split_off(files: dict, fraction: float) -> tuple[dict, dict]:
   if not 0 < fraction < 1:
     raise ValueError(
       f'data.source.validation_fraction={fraction} must be between 0 and 1'
@@ -159,7 +159,7 @@ def split_off(files: dict, fraction: float) -> tuple[dict, dict]:
   return train, held
 
 
-def listed(files: dict, classes: tuple[str, ...], channels: int) -> Files:
+def _listed(files: dict, classes: tuple[str, ...], channels: int) -> Files:
   pairs = [
     (path, classes.index(name))
     for name, paths in files.items()

@@ -62,7 +62,7 @@ def load(
       f'{folders[-1]} is stored as {builder.info.file_format.value}, which '
       f'needs TensorFlow; {advice}'
     )
-  features = labelled_features(builder)
+  features = _labelled_features(builder)
   try:
     splits = [
       Records(builder.as_data_source(split=split))
@@ -77,7 +77,7 @@ def load(
   return source.Split(*splits, facts=_facts(features))
 
 
-def labelled_features(builder: tfds.core.DatasetBuilder):
+def _labelled_features(builder: tfds.core.DatasetBuilder):
   """The builder's features.
 
   Raises:
@@ -107,7 +107,7 @@ def facts(data_dir: str = '', dataset: str = '', **splits) -> Facts:
       builder_class = tfds.builder_cls(name)
       with tempfile.TemporaryDirectory() as nothing:
         builder = builder_class(data_dir=nothing, config=variant or None)
-        features = labelled_features(builder)
+        features = _labelled_features(builder)
     except (tfds.core.registered.DatasetNotFoundError, ImportError):
       raise unprepared from None
   return _facts(features)

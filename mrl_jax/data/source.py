@@ -120,13 +120,13 @@ def load_built(builder_class: type, data_dir: str, read) -> Split:
       print(f'preparing {builder.name} in {root} (once)', flush=True)
       builder.download_and_prepare()
   return Split(
-    train=decode_all(builder.as_data_source(split='train')),
-    validation=decode_all(builder.as_data_source(split='test')),
+    train=_decode_all(builder.as_data_source(split='train')),
+    validation=_decode_all(builder.as_data_source(split='test')),
     facts=builder_class.facts(),
   )
 
 
-def decode_all(examples: Sequence[dict]) -> InMemory:
+def _decode_all(examples: Sequence[dict]) -> InMemory:
   images, labels = [], []
   for example in examples:
     images.append(example['image'])

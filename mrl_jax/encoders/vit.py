@@ -198,7 +198,7 @@ class ViT(nnx.Module):
     )
     self.image_size = height_width(image_size, 'image_size')
     self.patch_size = height_width(patch_size, 'patch_size')
-    check(self.image_size, self.patch_size, width, heads, pool, position)
+    _check(self.image_size, self.patch_size, width, heads, pool, position)
     if not (0 <= dropout < 1 and 0 <= drop_path < 1):
       raise ValueError(
         f'dropout={dropout} and drop_path={drop_path} must be in [0, 1)'
@@ -276,7 +276,7 @@ class ViT(nnx.Module):
       raise ValueError(
         f'images are {images.shape[1:]}, this encoder takes {expected}'
       )
-    x = self.patches(patchify(images.astype(self.dtype), self.patch_size))
+    x = self.patches(_patchify(images.astype(self.dtype), self.patch_size))
     if self.position == 'learned':
       positions = self.positions[...]
     else:
@@ -323,7 +323,7 @@ class ViT(nnx.Module):
     return self.pooled(self.layers[-1](tokens))
 
 
-def patchify(
+def _patchify(
   images: Float[Array, 'b h w c'], patch: tuple[int, int]
 ) -> Float[Array, 'b n p']:
   """The patches as rows of pixels, left to right, then top to bottom."""
@@ -333,7 +333,7 @@ def patchify(
   return images.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, y * x * c)
 
 
-def check(image_size, patch_size, width, heads, pool, position) -> None:
+def _check(image_size, patch_size, width, heads, pool, position) -> None:
   if any(i % p for i, p in zip(image_size, patch_size)):
     raise ValueError(
       f'image_size={image_size} is not a multiple of patch_size={patch_size}'
