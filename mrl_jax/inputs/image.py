@@ -88,7 +88,7 @@ class Image:
       )
 
   def train(
-    self, value: UInt8[np.ndarray, 'y x c'], rng: np.random.Generator
+    self, value: np.ndarray, rng: np.random.Generator
   ) -> UInt8[np.ndarray, 'h w c']:
     """Cropped, then perhaps mirrored, then augmented."""
     self._check_value(value)
@@ -105,16 +105,12 @@ class Image:
       value = randaugment.augment(value, layers, magnitude, rng)
     return value
 
-  def evaluate(
-    self, value: UInt8[np.ndarray, 'y x c']
-  ) -> UInt8[np.ndarray, 'h w c']:
+  def evaluate(self, value: np.ndarray) -> UInt8[np.ndarray, 'h w c']:
     """The centre of the image."""
     self._check_value(value)
     return crops.centre_crop(value, self.size, self.eval_crop)
 
-  def show(
-    self, value: UInt8[np.ndarray, 'y x c']
-  ) -> UInt8[np.ndarray, 'h w c']:
+  def show(self, value: np.ndarray) -> UInt8[np.ndarray, 'h w c']:
     """The picture that the encoder sees."""
     return self.evaluate(value)
 
