@@ -3,8 +3,9 @@
   python train.py --config=configs/vit_folder.py \
       --config.data.source.path=photos --workdir=runs/photos
 
-`photos/<class>/*.jpg` (a tenth is held out), or `photos/train/<class>` and
-`photos/val/<class>`. `:smoke` is the same in seconds.
+The images are `photos/<class>/*.jpg`, of which a tenth is held out, or
+`photos/train/<class>/*.jpg` and `photos/val/<class>/*.jpg`. The variant
+`:smoke` runs six steps of a tiny encoder.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 def get_config(arg: str = '') -> ConfigDict:
   if arg not in ('', 'smoke'):
-    raise ValueError(f'{arg!r} is no variant; choose from smoke')
+    raise ValueError(f'{arg!r} is not a variant; choose from smoke')
   config = ConfigDict(
     dict(
       dims=(8, 16, 32, 64, 128, 192),

@@ -8,8 +8,8 @@
   python train.py --config=configs/vit_mrl.py:imagenet,B/16
   python train.py --config=configs/vit_mrl.py:cifar10,smoke   # any, + smoke
 
-Only what differs from the defaults stands here; `--print_config` shows every
-key. ImageNet must be prepared once, see `python -m mrl_jax.prepare --help`.
+This file names only what differs from the defaults; `--print_config` shows
+every key. ImageNet must be prepared once: `python -m mrl_jax.prepare --help`.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ def get_config(arg: str = '') -> ConfigDict:
   for word in words:
     if word not in known:
       raise ValueError(
-        f'{word!r} is no variant; choose from {", ".join(known)}'
+        f'{word!r} is not a variant; choose from {", ".join(known)}'
       )
   chosen = [word for word in words if word in DATASETS]
   sizes = [word for word in words if word in IMAGENET_SIZES]
@@ -150,7 +150,7 @@ def imagenet(config: ConfigDict, size: str, patch: str) -> None:
 
 
 def smoke(config: ConfigDict) -> None:
-  """The same pieces, minutes to seconds: few, small steps of a tiny encoder."""
+  """The same pieces in six small steps of a tiny encoder."""
   width = 32
   config.dims = (8, 16, width)
   config.encoder.update(width=width, depth=2, heads=2)

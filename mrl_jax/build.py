@@ -1,4 +1,4 @@
-"""Config -> everything a run is made of; the only reader of configs."""
+"""Builds all parts of a run from its config; only this file reads configs."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ from mrl_jax.variables import Variables
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """What is learned, on which devices; holds no data."""
+  """A task and the devices that it runs on; no data."""
 
   mesh: Mesh
   spec: Spec
@@ -44,7 +44,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Learner(Model):
-  """All that a training step is made of; holds no data either.
+  """All parts of a training step; no data.
 
   Attributes:
     init: key -> TrainState.
@@ -83,8 +83,8 @@ class Run:
   Attributes:
     evaluators: by name, those that `eval.only` leaves.
     often: names of those that run at every evaluation.
-    options: of every evaluator, for the record.
-    evidence: variables -> what evaluators look at.
+    options: of every evaluator, to be written down with the results.
+    evidence: variables -> the evidence that evaluators look at.
   """
 
   workdir: Path
@@ -123,7 +123,7 @@ class Run:
 
 
 def run(config: ConfigDict, workdir: str | Path) -> Run:
-  """Builds a run from a complete config, checking all of it on the way.
+  """The run of a complete config; every value is checked.
 
   Raises:
     UsageError: one line naming the key, its value, what is allowed, the fix.
@@ -136,7 +136,7 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   dims, often = evaluated_dims(config), tuple(config.eval.often)
   _check_best(keeping.best, evaluators, often, dims)
 
-  source = load_source(config)
+  source = _load_source(config)
   parts = learner(config, base, len(source.train))
   batches = _feed(config, source, parts)
   return Run(
@@ -149,7 +149,7 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
     evaluators=evaluators,
     often=often,
     options=evaluator_options(config),
-    evidence=evidence_maker(parts, batches, dims),
+    evidence=_evidence_maker(parts, batches, dims),
     checkpoint=keeping,
     init_from=config.init_from,
   )
@@ -217,10 +217,10 @@ def make_mesh(config: ConfigDict, devices=None) -> Mesh:
 def source_facts(config: ConfigDict) -> Facts:
   """What is known of the source, without its records where possible."""
   known = FACTS.get(config.data.source.name)
-  return _ask_source(config, known) if known else load_source(config).facts
+  return _ask_source(config, known) if known else _load_source(config).facts
 
 
-def load_source(config: ConfigDict) -> Source:
+def _load_source(config: ConfigDict) -> Source:
   """The source of a config, no split of it empty."""
   source = _ask_source(config, SOURCES[config.data.source.name])
   for split in ('train', 'validation'):
@@ -261,8 +261,8 @@ def evaluator_options(config: ConfigDict) -> dict[str, dict]:
   return {name: plain(config.eval[name]) for name in EVALUATORS}
 
 
-def evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
-  """variables -> what evaluators look at; compiles each function once."""
+def _evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
+  """A function variables -> evidence; each function is compiled once."""
   where = sharding.replicated(parts.mesh)
   functions = dict(parts.task.functions())
   embed = encode.Embedder(functions.pop('embed'), batches, parts.mesh)
@@ -305,7 +305,7 @@ def evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
 
 
 def _make(group: ConfigDict, table: Mapping, *given, **more):
-  """What a complete group of a config builds, given what is not in it."""
+  """What a group of a config builds, with arguments that are not in it."""
   kind = table[group.name]
   return kind(*given, **schema.arguments(group, kind), **more)
 

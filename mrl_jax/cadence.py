@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Due(NamedTuple):
-  """What is to be done once a step's update is made, in this order."""
+  """What a run does after an update, in this order."""
 
   log: bool
   save: bool

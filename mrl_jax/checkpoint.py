@@ -29,7 +29,7 @@ class CheckpointError(UsageError):
 
 
 class Scores:
-  """Which steps were evaluated, and with what value of the best metric.
+  """The evaluated steps, each with its value of the metric `best`.
 
   Args:
     directory: `checkpoints/` of the workdir.
@@ -258,7 +258,8 @@ def restore_encoders(directory: str | Path, placed: Variables) -> Variables:
   the moving average where the run kept one.
 
   Raises:
-    CheckpointError: if there is no whole step, no such part, or shapes differ.
+    CheckpointError: if no step is whole, if there is not such a part, or if
+      shapes differ.
   """
   directory = Path(directory).expanduser().absolute()
   step = integrity.newest_whole(directory)

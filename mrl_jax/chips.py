@@ -1,4 +1,7 @@
-"""TPU chips as Google publishes them, and slices of them without hardware."""
+"""TPU chips with their published numbers, and slices to compile for.
+
+No TPU is needed for any of it.
+"""
 
 import dataclasses
 import os
@@ -16,7 +19,7 @@ class Chip:
 
   Attributes:
     hbm: memory in GiB, as published.
-    usable: what the compiler gives to a program of it, in GiB.
+    usable: memory that the compiler leaves to a program, in GiB.
     peak: bfloat16 operations per second.
     bandwidth: HBM bytes per second.
     example: a topology of this chip.
@@ -62,13 +65,13 @@ def find(topology: str) -> Chip:
 
 
 def devices(topology: str) -> list:
-  """The devices of a topology, one a chip, to compile for; none is needed.
+  """The devices of a topology to compile for, one per chip.
 
   Raises:
     ValueError: if the topology is unknown or libtpu is not installed.
   """
   chip = find(topology)
-  # No metadata server, no other hosts, no lock on a TPU that others may use.
+  # Ask no metadata server and no other hosts; lock no TPU that others may use.
   quiet = {
     'TPU_SKIP_MDS_QUERY': '1',
     'TPU_ACCELERATOR_TYPE': '',

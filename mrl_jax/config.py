@@ -1,9 +1,9 @@
 """Configs: loaded from files, compared, written down.
 
-A config is a ConfigDict of plain data from `configs/*.py`. What its keys and
-values may be is known in schema.py and where they are used; ValueErrors
-become a UsageError here, which the command line prints as one line with exit
-code 2.
+A config is a ConfigDict of plain data from `configs/*.py`. schema.py knows its
+keys; the code that uses a value checks it and raises a ValueError. `blame`
+turns that into a UsageError, which the command line prints as one line with
+exit code 2.
 """
 
 import contextlib

@@ -1,9 +1,10 @@
-"""What the pieces of a run promise each other.
+"""What each piece of a run must offer.
 
-A source yields records, an input turns one field of a record into arrays, a
-task learns from batches of them through its encoder, and evaluators look at
-what the task can do. To add a piece, write one class that keeps the promise
-below and one row in the table of its folder; docs/adding.md shows how.
+A source yields records. An input turns one field of a record into arrays. A
+task learns from batches of such arrays, through its encoders. An evaluator
+asks a question about what the task has learned. To add a piece, write a class
+that keeps one of these contracts and add a row to the table of its folder:
+docs/adding.md shows how.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ A row of mask 0 fills the batch up and counts for nothing.
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """What is known of a source without its records.
+  """What is known of a source without reading its records.
 
   Attributes:
     fields: what an input must know of each raw field, such as
@@ -40,12 +41,13 @@ class Facts:
   classes: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Source(Protocol):
   """Where records come from.
 
   Attributes:
     train, validation: records, read at random.
-    facts: what can be said of them beforehand.
+    facts: what is known of the records without reading them.
   """
 
   @property
@@ -58,6 +60,7 @@ class Source(Protocol):
   def facts(self) -> Facts: ...
 
 
+@runtime_checkable
 class Input(Protocol):
   """One field of a record as arrays of a fixed shape.
 
@@ -85,7 +88,7 @@ class Input(Protocol):
     ...
 
   def on_device(self, arrays: PyTree) -> PyTree:
-    """What the encoder takes, from the arrays of a batch, inside jit."""
+    """The arrays that the encoder takes, from those of a batch; inside jit."""
     ...
 
 
@@ -100,13 +103,13 @@ class Drawable(Protocol):
   def draw_map(
     self, scores: Float[Array, 'g b n'], grid: tuple[int, int]
   ) -> Float[Array, 'g b h w']:
-    """Scores of the cells of a grid over the example, as maps in [0, 1]."""
+    """Maps in [0, 1] of the example, from one score per cell of a grid."""
     ...
 
 
 @runtime_checkable
 class Mixable(Protocol):
-  """An input whose examples have a meaningful mean."""
+  """An input whose examples can be averaged, for mixup."""
 
   def mix(
     self,
@@ -119,6 +122,7 @@ class Mixable(Protocol):
     ...
 
 
+@runtime_checkable
 class Encoder(Protocol):
   """An nnx.Module that turns what its input gives into embeddings.
 
@@ -142,16 +146,16 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Looking(Protocol):
-  """An encoder that can say where it looks.
+  """An encoder that keeps apart the places of an example, for saliency.
 
   Attributes:
-    grid: rows and columns of the places it tells apart.
+    grid: the number of rows and columns of places.
   """
 
   grid: tuple[int, int]
 
   def tokens(self, arrays: PyTree) -> Float[Array, 'b n d']:
-    """What it knows of each place; the last prod(grid) of n are the places."""
+    """One vector per token; the last prod(grid) tokens are the places."""
     ...
 
   def from_tokens(self, tokens: Float[Array, 'b n d']) -> Float[Array, 'b d']:
@@ -177,7 +181,7 @@ class Spec:
     """`name`, or, for '', the only field.
 
     Raises:
-      ValueError: if there is no such field, or several and no name.
+      ValueError: for an unknown name, or for '' if there are several fields.
     """
     known = ', '.join(self.inputs)
     if name and name not in self.inputs:
@@ -193,8 +197,9 @@ class Spec:
     return Part(lambda rngs: make(**facts, rngs=rngs))
 
 
+@runtime_checkable
 class Task(Protocol):
-  """One way to learn. It owns its encoders, heads and losses.
+  """One way to learn. It builds its encoders, heads and losses.
 
   Built as `Task(spec, dims, weights, mesh, **options)`: options are the keys
   of `config.task`. An option that is chosen from a table (a head, a loss, a
@@ -235,6 +240,7 @@ class Task(Protocol):
     ...
 
 
+@runtime_checkable
 class Evaluator(Protocol):
   """One question about embeddings.
 

@@ -1,4 +1,4 @@
-"""What a compiled step costs a chip: arithmetic, memory traffic, messages."""
+"""The cost of a compiled step on one chip: FLOPs, memory traffic, messages."""
 
 import math
 import re
@@ -17,16 +17,16 @@ COLLECTIVES = (
 )
 
 
-# A message among groups of one device.
+# A message in groups of one device: nothing is sent.
 ALONE = r'replica_groups=(\{\{\d+\}|\[\d+,1\]<=)'
 
 
 def roofline(
   flops: float, traffic: float, peak: float, bandwidth: float
 ) -> dict[str, float | str]:
-  """Seconds of arithmetic and of memory traffic, the larger, and its name.
+  """Seconds of arithmetic, seconds of memory traffic, the larger, its name.
 
-  The two are taken to overlap fully; messages between chips are left out.
+  The two are assumed to overlap fully. Messages between chips are left out.
   """
   seconds = {'flops': flops / peak, 'bandwidth': traffic / bandwidth}
   binds = max(seconds, key=seconds.get)
@@ -39,11 +39,11 @@ def roofline(
 
 
 def matmul_flops(jaxpr, loops: bool = True) -> float:
-  """Operations of all matmuls and convolutions, of all chips together.
+  """The operations of all matmuls and convolutions, summed over all chips.
 
-  A scan's body counts once per iteration, or once with `loops=False`, as
-  XLA's cost analysis has it. Loops of unknown length count once. What
-  `shard_map` runs counts once per device of its mesh.
+  The body of a scan counts once per iteration. With `loops=False` it counts
+  once, as in XLA's cost analysis. Loops of unknown length count once. The body
+  of a `shard_map` counts once per device of its mesh.
   """
   total = 0.0
   for equation in jaxpr.eqns:
@@ -61,12 +61,12 @@ def matmul_flops(jaxpr, loops: bool = True) -> float:
     times = parameters.get('length', 1) if loops else 1
     if equation.primitive.name == 'shard_map':
       times *= parameters['mesh'].size
-    for inner in inner_jaxprs(parameters):
+    for inner in _inner_jaxprs(parameters):
       total += times * matmul_flops(inner, loops)
   return total
 
 
-def inner_jaxprs(parameters: dict) -> Iterator:
+def _inner_jaxprs(parameters: dict) -> Iterator:
   for value in jax.tree.leaves(list(parameters.values())):
     if hasattr(value, 'jaxpr'):
       value = value.jaxpr
@@ -77,16 +77,16 @@ def inner_jaxprs(parameters: dict) -> Iterator:
 def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
   """{kind: {'count', 'bytes'}} of one step, from a compiled program's text.
 
-  Bytes are those of the results on one chip, all parts of a combined one
-  together. An asynchronous one counts at its end; the pieces into which the
-  compiler cuts one to hide it behind arithmetic stand in fusions, share a
-  channel and a shape and count once. Groups of one device exchange nothing.
-  TPUs scatter inside a computation called all-reduce-scatter: that is a
-  reduce-scatter. `repeats` is the length of the step's own loop (gradient
-  accumulation), whose body appears once.
+  Bytes are those of the results on one chip; a combined message counts all its
+  parts. An asynchronous message counts at its end. The compiler may cut a
+  message into pieces to hide it behind arithmetic. Such pieces stand in
+  fusions and share a channel and a shape; they count once. Groups of one
+  device exchange nothing. On TPUs a reduce-scatter is an all-reduce inside a
+  computation called all-reduce-scatter. `repeats` is the length of the loop of
+  the step (gradient accumulation), whose body appears once in the text.
   """
-  parts = computations(hlo)
-  repeated = loop_body(parts)
+  parts = _computations(hlo)
+  repeated = _loop_body(parts)
   fused = set(re.findall(r' fusion\(.*?calls=%?([\w.\-]+)', hlo))
   found = {}
   for name, lines in parts.items():
@@ -104,10 +104,10 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
       key = kind, instruction
       channel = re.search(r'channel_id=(\d+)', line)
       if channel and name in fused:
-        # All messages of a shard_map share one channel: the shape tells.
+        # All messages of a shard_map share one channel; shapes differ.
         key = kind, channel[1], re.sub(r'\{.*?\}', '', result)
       times = repeats if name in repeated else 1
-      found.setdefault(key, (times, times * shape_bytes(result)))
+      found.setdefault(key, (times, times * _shape_bytes(result)))
   return {
     kind: {
       'count': sum(n for (k, *_), (n, _) in found.items() if k == kind),
@@ -117,8 +117,8 @@ def collectives(hlo: str, repeats: int = 1) -> dict[str, dict[str, int]]:
   }
 
 
-def computations(hlo: str) -> dict[str, list[str]]:
-  """The lines of every computation, signature first; one is `ENTRY`."""
+def _computations(hlo: str) -> dict[str, list[str]]:
+  """The lines of each computation, signature first; the main one is `ENTRY`."""
   parts, lines = {}, []
   for line in hlo.splitlines():
     match = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', line)
@@ -128,8 +128,8 @@ def computations(hlo: str) -> dict[str, list[str]]:
   return parts
 
 
-def loop_body(parts: dict[str, list[str]]) -> set[str]:
-  """The computations that the step's own loop runs, all the way down."""
+def _loop_body(parts: dict[str, list[str]]) -> set[str]:
+  """The computations that the loop of the step calls, directly or not."""
   waiting = [
     re.search(r'body=%?([\w.\-]+)', line)[1]
     for line in parts.get('ENTRY', ())
@@ -146,8 +146,8 @@ def loop_body(parts: dict[str, list[str]]) -> set[str]:
   return reached
 
 
-def shape_bytes(shapes: str) -> int:
-  """Bytes of an HLO type: `f32[8,4]{1,0:T(8,128)}`, or a tuple of such."""
+def _shape_bytes(shapes: str) -> int:
+  """Bytes of an HLO type like `f32[8,4]{1,0:T(8,128)}`, or a tuple of such."""
   total = 0
   kinds = r'\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]'
   for bits, sizes in re.findall(kinds, shapes):
@@ -157,10 +157,10 @@ def shape_bytes(shapes: str) -> int:
 
 
 def hbm_needed(error: str) -> int:
-  """Bytes of temporaries that an out-of-memory error of the compiler names.
+  """The bytes of temporaries that an out-of-memory error names.
 
   Raises:
-    RuntimeError: with the error, if it is another one.
+    RuntimeError: with the text of the error, if it is another error.
   """
   match = re.search(r'RESOURCE_EXHAUSTED.*?([\d.]+)([KMG])\b', error, re.DOTALL)
   if not match:
@@ -168,7 +168,7 @@ def hbm_needed(error: str) -> int:
   return round(float(match[1]) * 1024 ** (1 + 'KMG'.index(match[2])))
 
 
-def chip_bytes(tree: PyTree) -> int:
+def _chip_bytes(tree: PyTree) -> int:
   """Bytes of a tree of placed shapes on one chip."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
@@ -177,16 +177,16 @@ def chip_bytes(tree: PyTree) -> int:
 
 
 def memory_of(placed, batch: dict, compiled, needed: int | None) -> dict:
-  """Bytes of a chip by what they hold, and their total.
+  """Bytes on one chip by what they hold, and their total.
 
-  `other` is what the compiler adds to the arguments (padding to its tiles)
-  and outputs that do not replace an argument.
+  `other` is the padding that the compiler adds to the arguments, and outputs
+  that do not replace an argument.
   """
   memory = {
-    'parameters': chip_bytes(placed.variables),
-    'optimizer': chip_bytes(placed.opt_state),
-    'average': chip_bytes(placed.average),
-    'batch': chip_bytes(batch),
+    'parameters': _chip_bytes(placed.variables),
+    'optimizer': _chip_bytes(placed.opt_state),
+    'average': _chip_bytes(placed.average),
+    'batch': _chip_bytes(batch),
     'other': 0,
     'temporaries': needed,
     'program': 0,

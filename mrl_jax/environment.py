@@ -1,4 +1,4 @@
-"""Where a run ran, for whoever repeats it."""
+"""What is needed to repeat a run: versions, commit, devices, command."""
 
 import datetime
 import importlib.metadata

@@ -4,7 +4,7 @@ import sys
 
 
 class UsageError(ValueError):
-  """Something given that cannot be used; a person can mend it."""
+  """A command, config or file that cannot be used; the user can correct it."""
 
   exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Evaluators run and their results written: of a state, a checkpoint, files."""
+"""Runs evaluators on a state, a checkpoint or files, and writes the results."""
 
 import json
 import time
@@ -90,7 +90,8 @@ def run_all(
   evaluators: Mapping[str, Evaluator], evidence: Evidence
 ) -> tuple[list[rows.Row], dict[str, dict]]:
   """(result rows, details by evaluator) of all whose needs are met."""
-  results, details = [], {}
+  results: list[rows.Row] = []
+  details = {}
   for name, evaluator in evaluators.items():
     if not evidence.has(*evaluator.needs):
       continue
@@ -99,7 +100,8 @@ def run_all(
     if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
       progress.say(f'{name} evaluated in {progress.duration(seconds)}')
     for row in answers:
-      results.append({**row, 'trained': row['dim'] in evidence.trained})
+      row['trained'] = row['dim'] in evidence.trained
+      results.append(row)
     if more:
       details[name] = more
   return results, details

@@ -30,8 +30,8 @@ def vector_config(dims: str | None) -> dict:
   return {'dims': tuple(int(word) for word in words)}
 
 
-def read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
-  """files.read; what is wrong is said of the flag at fault."""
+def _read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
+  """What `files.read` returns; its errors name the flag."""
   try:
     return files.read(path, labels, names)
   except files.LabelsError as error:
@@ -43,13 +43,13 @@ def read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
 def frozen(config: ConfigDict, options) -> Frozen:
   """What eval.py --embeddings evaluates; `options` are its own."""
   evaluators = build.make_evaluators(config)
-  database, names = read_side(
+  database, names = _read_side(
     options.embeddings, options.labels, ('--embeddings', '--labels')
   )
   with blame('--queries'):
     if options.queries:
       known = names
-      queries, names = read_side(
+      queries, names = _read_side(
         options.queries,
         options.query_labels,
         ('--queries', '--query_labels'),

@@ -1,4 +1,4 @@
-"""One size of an embedding: what losses, rows and charts are told apart by."""
+"""One size of a model: losses, rows and charts are given per granularity."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,8 @@
 """Linear classifiers over nested prefixes: MRL, MRL-E and fixed feature (FF).
 
-`kernels()` are what a loss is made of; `at(z, m)` gives the logits
-of one prefix, trained or not, in float32.
+Every head has `dims`, the prefixes that it trains. `kernels()` returns the
+classifiers that a loss takes. `at(z, m)` returns the logits of one prefix,
+trained or not, in float32.
 """
 
 from collections.abc import Sequence
@@ -47,9 +48,8 @@ class MRL(nnx.Module):
   ) -> tuple[Float[Array, 'b v'], int]:
     """Logits from z[:dim], and the width of the classifier that gave them.
 
-    A width that was not trained is answered by the widest classifier that
-    fits inside it, or, below all of them, by the smallest with zeros beyond
-    z[:dim].
+    If no classifier has the width `dim`, the widest one below it answers. If
+    all are wider, the smallest one answers, with zeros beyond z[:dim].
     """
     fitting = [i for i, m in enumerate(self.dims) if m <= dim]
     index = fitting[-1] if fitting else 0
@@ -62,9 +62,9 @@ class MRL(nnx.Module):
 class MRLE(nnx.Module):
   """One kernel for all prefixes: logits_m = z[:m] W[:m] + b (MRL-E).
 
-  With `per_prefix`, prefix m has a scale and a bias of its own,
-  logits_m = s_m * (z[:m] W[:m]) + b_m: G (v + 1) parameters that let the
-  smallest prefixes set their own temperature and class prior.
+  With `per_prefix`, each prefix m has its own scale and bias,
+  logits_m = s_m * (z[:m] W[:m]) + b_m. These G (v + 1) parameters let every
+  prefix learn its temperature and its class prior.
   """
 
   def __init__(
@@ -93,7 +93,7 @@ class MRLE(nnx.Module):
   def at(
     self, embedding: Float[Array, 'b d'], dim: int
   ) -> tuple[Float[Array, 'b v'], int]:
-    """Logits from z[:dim], trained or not, and the prefix of its bias."""
+    """Logits from z[:dim], and the width of the prefix whose bias is added."""
     index = next(i for i, m in enumerate(self.dims) if m >= dim)
     row = min(index, self.bias.shape[0] - 1)
     logits = embedding[:, :dim].astype(jnp.float32) @ self.kernel[:dim]
@@ -105,7 +105,7 @@ class MRLE(nnx.Module):
 class FF(nnx.Module):
   """One classifier on z[:dim], the fixed-feature baseline of the paper.
 
-  The encoder keeps its full width; one training per `dim` gives the curve.
+  The encoder keeps its full width. One training run per `dim` gives a curve.
   """
 
   def __init__(
@@ -125,7 +125,7 @@ class FF(nnx.Module):
   def at(
     self, embedding: Float[Array, 'b d'], dim: int
   ) -> tuple[Float[Array, 'b v'], int]:
-    """Logits from z[:dim], zeros beyond it, and the width of the classifier."""
+    """Logits from z[:dim], with zeros beyond it, and the classifier's width."""
     dim = min(dim, self.dims[0])
     kernel, bias = _arrays(self.classifier)
     logits = embedding[:, :dim].astype(jnp.float32) @ kernel[:dim]

@@ -1,7 +1,7 @@
-"""Which steps of a checkpoint folder are there, and which of them are whole.
+"""The steps of a checkpoint folder, and which of them are whole.
 
-A flipped byte restores silently, so every step has a manifest: the SHA-256 of
-each of its files, written once the step is committed.
+A restore does not notice a changed byte. So every step has a manifest, the
+SHA-256 of each of its files, which is written when the step is committed.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ MANIFEST = 'manifest.json'
 
 
 def steps(directory: Path) -> list[int]:
-  """The steps saved in a directory, increasing; unfinished ones left out."""
+  """The steps saved in a directory, increasing, without unfinished ones."""
   if not directory.is_dir():
     return []
   return sorted(
@@ -23,7 +23,7 @@ def steps(directory: Path) -> list[int]:
 
 
 def newest_whole(directory: Path) -> int:
-  """The newest verified step, -1 if there are none, -2 if all are damaged."""
+  """The newest whole step; -1 if there is no step, -2 if all are damaged."""
   found = steps(directory)
   for step in reversed(found):
     fault = damage(directory / str(step))
@@ -41,26 +41,26 @@ def files(folder: Path) -> list[Path]:
   )
 
 
-def sha256(path: Path) -> str:
+def _sha256(path: Path) -> str:
   with path.open('rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def seal(folder: Path) -> None:
-  """Writes the manifest of a committed step, in one rename."""
+  """Writes the manifest of a committed step; it appears whole or not at all."""
   if not folder.exists():  # already replaced by newer ones
     return
-  hashes = {str(p.relative_to(folder)): sha256(p) for p in files(folder)}
+  hashes = {str(p.relative_to(folder)): _sha256(p) for p in files(folder)}
   partial = folder / f'.{MANIFEST}'
   partial.write_text(json.dumps(hashes, indent=1))
   partial.rename(folder / MANIFEST)
 
 
 def damage(folder: Path) -> str:
-  """What is wrong with a step, '' if every file is what was written.
+  """What is wrong with a step; '' if its files are those that were written.
 
-  A step killed between its commit and its seal has no manifest; Orbax's
-  commit is atomic, so it is whole as far as can be known.
+  A run that is killed after a commit and before the manifest leaves a step
+  without a manifest. It counts as whole, because Orbax commits all or nothing.
   """
   manifest = folder / MANIFEST
   if not manifest.exists():
@@ -73,6 +73,6 @@ def damage(folder: Path) -> str:
     path = folder / relative
     if not path.exists():
       return f'{relative} is missing'
-    if sha256(path) != expected:
+    if _sha256(path) != expected:
       return f'{relative} has changed since it was saved'
   return ''

@@ -1,4 +1,4 @@
-"""Stopping between steps, with everything saved."""
+"""A signal stops a run between steps, so that everything can be saved."""
 
 import signal
 
@@ -13,10 +13,11 @@ class Stop(Exception):
 
 
 def catch(feed):
-  """asked_to_stop(step): True, or raises Stop, once a signal has arrived.
+  """A function asked_to_stop(step) that tells whether a signal has arrived.
 
-  SIGTERM and the first Ctrl-C are heeded between steps and between evaluation
-  batches. Among several processes JAX agrees on the step at which all stop.
+  In a single process it raises Stop, and `feed` calls it before each
+  evaluation batch too. Among several processes it returns True at the step
+  that JAX has agreed on for all. A second Ctrl-C stops at once.
   """
   if jax.process_count() > 1:
     return multihost_utils.reached_preemption_sync_point
@@ -40,7 +41,7 @@ def catch(feed):
 
 
 def release(feed) -> None:
-  """Gives the signals back."""
+  """Restores the default effect of the signals."""
   if jax.process_count() == 1:
     feed.poll = lambda: None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

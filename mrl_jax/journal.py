@@ -9,9 +9,9 @@ from pathlib import Path
 class Writer:
   """Appends to `metrics.jsonl` and `tensorboard/` of a workdir.
 
-  Opening at `step` drops what an interrupted run wrote beyond it, so a
-  resumed run has each step once. A writer with `active=False` (processes
-  other than the first) does nothing.
+  A writer that is opened at `step` removes the lines of later steps, which an
+  interrupted run has left. So each step appears once. A writer with
+  `active=False` does nothing; processes other than the first have one.
   """
 
   def __init__(self, workdir: str | Path, step: int = 0, active: bool = True):
@@ -23,7 +23,7 @@ class Writer:
     path = Path(workdir) / 'metrics.jsonl'
     if path.exists():
       lines = path.read_text().splitlines()
-      kept = [line for line in lines if line_step(line) <= step]
+      kept = [line for line in lines if _line_step(line) <= step]
       path.write_text(''.join(line + '\n' for line in kept))
     self.file = path.open('a')
     self.board = SummaryWriter(
@@ -31,7 +31,7 @@ class Writer:
     )
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """One line and a TensorBoard point per value; nan stays visible."""
+    """Writes a line, and a TensorBoard point per value; nan is kept as text."""
     if self.file is None:
       return
     values = {name: float(value) for name, value in values.items()}
@@ -47,8 +47,8 @@ class Writer:
       self.board.close()
 
 
-def line_step(line: str) -> float:
-  """The step of a line of metrics.jsonl; inf for a line cut off by a kill."""
+def _line_step(line: str) -> float:
+  """The step of a line of metrics.jsonl; inf if the line was cut off."""
   try:
     return json.loads(line)['step']
   except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Training, as one reads it: save -> evaluate -> next batch -> step."""
+"""The training loop: save -> evaluate -> next batch -> step."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def train(run) -> int:
   0 done, 143 stopped by SIGTERM (130 by Ctrl-C) after saving.
 
   Raises:
-    NonFinite: if the loss or its gradient is not finite; nothing of it saved.
+    NonFinite: if the loss or its gradient is not finite; the step is not saved.
   """
   training = Training(run)
   try:
@@ -54,7 +54,7 @@ def train(run) -> int:
 
 
 class Training:
-  """A run under way: its state, its batches, and what is written of it.
+  """A run in progress: its state, its batches and its log.
 
   Attributes:
     step: updates made.
@@ -119,7 +119,7 @@ class Training:
     self.saver.save(self.step, self.state.to_tree(), position)
 
   def evaluate(self, repeat: bool) -> None:
-    """Evaluates; a step that was evaluated before only with `repeat`."""
+    """Evaluates, unless the step was evaluated before and `repeat` is False."""
     again = self.step in self.saver.scores.values
     if again and not repeat:
       return

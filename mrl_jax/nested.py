@@ -1,8 +1,8 @@
 """The idea: one embedding whose every prefix z[:m] is an embedding.
 
-Everything else in the project is ordinary; this file says what `dims` are,
-what their weights are, how prefixes are cut and normalised, and how any loss
-becomes a Matryoshka loss (arXiv:2205.13147, section 3).
+This file says what `dims` and their weights are, how prefixes are cut and
+normalised, and how a loss becomes a Matryoshka loss (arXiv:2205.13147,
+section 3). The rest of the project uses it.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,7 +93,7 @@ class Classifier(NamedTuple):
 
 
 def check_dims(
-  dims: Sequence[int], width: int, name: str = 'dims'
+  dims: Sequence, width: int, name: str = 'dims'
 ) -> tuple[int, ...]:
   """`dims` as a tuple, once they increase strictly and end at `width`.
 
@@ -144,7 +144,7 @@ def dim_weights(
   if isinstance(weights, str):
     if weights not in PRESETS:
       raise ValueError(
-        f'weights={weights!r} is no preset; choose one of '
+        f'weights={weights!r} is not a preset; choose one of '
         f'{", ".join(PRESETS)}, or give {len(dims)} numbers'
       )
     preset = PRESETS[weights]
@@ -237,7 +237,7 @@ def prefix_products(
 
 def matryoshka(
   loss_fn: Callable,
-  dims: Sequence[int],
+  dims: Sequence,
   weights: str | Sequence[float] | Float[Array, 'g'] | None = None,
   *,
   has_aux: bool = False,

@@ -7,8 +7,8 @@ import optax
 
 from mrl_jax.shapes import PyTree
 
-# Decay is decided by what a parameter is: the last name of its path, which in a
-# list of parameters is the list's.
+# The kind of a parameter decides whether it decays: the last name of its path.
+# For a list of parameters that is the name of the list.
 DECAYED = {'kernel', 'embedding'}
 NOT_DECAYED = {'bias', 'scale', 'positions', 'token', 'probe'}
 
@@ -16,10 +16,10 @@ SCHEDULES = ('cosine', 'linear', 'constant')
 
 
 def decay_mask(params: PyTree) -> PyTree:
-  """True for parameters that weight decay shrinks: kernels and embeddings.
+  """True for parameters that decay: kernels and embeddings.
 
   Raises:
-    ValueError: for a kind that is in neither table above.
+    ValueError: for a kind that stands in neither table.
   """
 
   def decays(path, _):
@@ -82,8 +82,9 @@ def lion(b1: float = 0.9, b2: float = 0.99):
   return [], [optax.scale_by_lion(b1=b1, b2=b2)]
 
 
-# Each returns what runs after weight decay is added to the gradient (coupled,
-# as SGD's recipes mean it) and what runs before it (decoupled).
+# Each returns two lists of transformations: those that run after weight decay
+# is added to the gradient (coupled decay, as in SGD), and those that run before
+# (decoupled decay, as in AdamW).
 OPTIMIZERS = {'adamw': adamw, 'sgd': sgd, 'adafactor': adafactor, 'lion': lion}
 
 
@@ -96,8 +97,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Clip by global norm -> optimizer `name` -> weight decay -> learning rate.
 
-  Weight decay is multiplied by the learning rate, as in torch's AdamW and
-  SGD; for SGD it enters the momentum (L2). 0 turns clipping or decay off.
+  Weight decay is multiplied by the learning rate, as in torch's AdamW and SGD.
+  For SGD it enters the momentum (L2). A value of 0 turns clipping or decay off.
 
   Raises:
     ValueError: for an unknown optimizer or option, naming the known ones.

@@ -72,10 +72,12 @@ def apply(config: ConfigDict, change: Change) -> None:
     UsageError: for an unknown key or a value of another type.
   """
   old = descend(config, change.path)
-  replace(config, change.path, convert(change.text, old, '.'.join(change.path)))
+  replace(
+    config, change.path, _convert(change.text, old, '.'.join(change.path))
+  )
 
 
-def convert(text: str, old, key: str):
+def _convert(text: str, old, key: str):
   """`text` as a value of the type of `old`."""
   try:
     value = ast.literal_eval(text)

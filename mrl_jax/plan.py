@@ -1,10 +1,10 @@
-"""What a training step costs on a TPU slice, compiled here without a TPU.
+"""What a training step costs on a TPU slice, compiled without a TPU.
 
 python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16 \
   --topology=v5e:4x4
 
-The step is the one that training runs, beside that of the plain loss on the
-full width (FF), so that the price of nesting is seen. See docs/scaling.md.
+The step is the one that training runs. Beside it stands the step of the plain
+loss at full width (FF): the ratio is the price of nesting. See docs/scaling.md.
 """
 
 import copy
@@ -23,12 +23,12 @@ from mrl_jax import config as configs
 from mrl_jax.contracts import Facts
 from mrl_jax.report import plans
 
-# Only the length of the learning-rate schedule hangs on the number of
-# examples: no shape, so neither memory nor FLOPs.
+# The number of examples decides the length of the learning-rate schedule only.
+# It changes no shape, and so neither memory nor FLOPs.
 EXAMPLES = 1_000_000
 
-# The search for the largest batch ends when a guess gains less than this
-# share, or after so many compilations.
+# The search for the largest batch ends when a guess gains less than the share
+# CLOSE, or after TRIES compilations.
 CLOSE, TRIES = 0.02, 3
 
 RATIOS = {
@@ -55,7 +55,7 @@ class Planner:
   classes: int | None = None
 
   def learner(self, config: ConfigDict) -> build.Learner:
-    """The step's parts, for data that need not be here."""
+    """The parts of the step, for data that may be elsewhere."""
     if self.classes:
       facts = self._facts(config)
     else:
@@ -69,7 +69,7 @@ class Planner:
     return build.learner(config, base, EXAMPLES)
 
   def _facts(self, config: ConfigDict) -> Facts:
-    """Colour images of so many classes, unless the source says otherwise."""
+    """The facts of data with `classes` classes, of colour images if unknown."""
     classes = tuple(str(label) for label in range(self.classes))
     try:
       return Facts(build.source_facts(config).fields, classes)
@@ -78,10 +78,10 @@ class Planner:
       return Facts({'image': {'channels': channels}}, classes)
 
   def measure(self, config: ConfigDict) -> dict:
-    """What one step of `config` costs a chip; says on stderr what it does.
+    """What one step of `config` costs on one chip; progress goes to stderr.
 
-    A program too large for the chip has its memory counted as the compiler
-    did before it gave up, and `null` for what only a whole program can tell.
+    If the program is too large for the chip, its memory is what the compiler
+    counted before it stopped, and what only a compiled program has is None.
     """
     learner = self.learner(config)
     size, batch = config.train.batch_size, learner.batch
@@ -106,7 +106,7 @@ class Planner:
     } | self.work(traced.jaxpr, compiled, config)
 
   def work(self, jaxpr, compiled, config: ConfigDict) -> dict:
-    """FLOPs, memory traffic, roofline and messages of a step on a chip."""
+    """FLOPs, memory traffic, roofline and messages of a step on one chip."""
     matmuls = costs.matmul_flops(jaxpr) / len(self.devices)
     work = {'matmul_flops': matmuls}
     if compiled is None:
@@ -136,15 +136,15 @@ def largest_batch(
   usable: int,
   unit: int,
 ) -> list[tuple[int, int, bool]]:
-  """The batches tried, as (size, bytes, fits), until one nearly fills a chip.
+  """The batches tried until one nearly fills a chip, as (size, bytes, fits).
 
-  Memory is close to affine in the batch: a guess is where the straight line
+  Memory is close to affine in the batch. So a guess is where the straight line
   through `fixed` and the largest batch that fits meets `usable`, or half way
   to the smallest one that does not fit.
 
   Args:
-    total: compiles a batch size; (bytes, fits).
-    first: a try already made.
+    total: compiles a batch size and returns (bytes, fits).
+    first: the first try, already made.
     fixed: bytes that do not depend on the batch.
     usable: bytes of the chip.
     unit: what every batch divides by.
@@ -166,7 +166,7 @@ def largest_batch(
 
 def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   """The whole plan of a config, as plain data."""
-  name = name_of(config)
+  name = _name_of(config)
   steps = {name: planner.measure(config)}
   if name != 'ff':
     steps['ff'] = planner.measure(fixed_feature(config))
@@ -186,18 +186,18 @@ def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
   if name != 'ff':
     report['ratios'] = ratios(steps[name], steps['ff'])
   if search:
-    report['largest_batch'] = search_batch(planner, config, steps[name])
+    report['largest_batch'] = _search_batch(planner, config, steps[name])
   return report
 
 
-def name_of(config: ConfigDict) -> str:
-  """What a step is called: its head, or its task where there is none."""
+def _name_of(config: ConfigDict) -> str:
+  """The name of a step: that of its head, or of its task if it has no head."""
   head = config.task.get('head', {})
   return head.get('name') or config.task.name
 
 
 def fixed_feature(config: ConfigDict) -> ConfigDict:
-  """The config with the plain loss on the full width in place of its own."""
+  """The config with the plain loss at full width instead of a nested one."""
   plain = copy.deepcopy(config)
   plain.dims, plain.weights = plain.dims[-1:], 'uniform'
   if 'dims_per_step' in plain.task:
@@ -206,7 +206,7 @@ def fixed_feature(config: ConfigDict) -> ConfigDict:
 
 
 def ratios(step: dict, plain: dict) -> dict:
-  """The config's costs over those of FF; None where one is unknown."""
+  """The costs of a step divided by those of FF; None if one is unknown."""
   pairs = {
     key: (plans.at(step, path), plans.at(plain, path))
     for key, path in RATIOS.items()
@@ -214,8 +214,8 @@ def ratios(step: dict, plain: dict) -> dict:
   return {key: a / b if a and b else None for key, (a, b) in pairs.items()}
 
 
-def search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
-  """The largest global batch of `config` that was seen to fit."""
+def _search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
+  """The largest global batch that fits, of those that were compiled."""
 
   def total(size: int) -> tuple[int, bool]:
     other = copy.deepcopy(config)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from mrl_jax import config, errors
+from mrl_jax import errors
 from mrl_jax.data import source
 
 
 def main(argv: list[str]) -> int:
-  parser = config.OneLine(
+  parser = cli.OneLine(
     prog='python -m mrl_jax.prepare',
     description='Prepare a TFDS set once, so that training reads it without '
     'TensorFlow.',
@@ -74,7 +74,7 @@ def has_tensorflow() -> bool:
   return importlib.util.find_spec('tensorflow') is not None
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
   """The first line of TFDS's many, without the arguments it repeats."""
   return str(error).strip().partition('\n')[0].rpartition('}": ')[2]
 

@@ -1,4 +1,4 @@
-"""The line a person watches while a run goes on."""
+"""The line that shows the progress of a run, and other messages."""
 
 import sys
 import time
@@ -8,14 +8,14 @@ from absl import logging
 
 
 def quiet() -> None:
-  """Only errors of the libraries; their warnings are nothing to act on."""
+  """Hides the warnings of libraries, on which a user cannot act."""
   logging.set_verbosity(logging.ERROR)
 
 
 class Progress:
-  """Step, loss, examples/s and time left; overwrites itself on a terminal.
+  """Shows step, loss, examples/s and time left, in one line on a terminal.
 
-  Only time spent training counts for the speed: call `pause` before other
+  Only the time of training counts for the speed: call `pause` before other
   work and `resume` after it.
   """
 
@@ -59,7 +59,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-  """12s, 3m05s, 2h07m."""
+  """Seconds as text, like 12s, 3m05s or 2h07m."""
   seconds = round(seconds)
   if seconds < 60:
     return f'{seconds}s'
@@ -69,6 +69,6 @@ def duration(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-  """Prints on the first process only, at once."""
+  """Prints the text at once, on the first process only."""
   if jax.process_index() == 0:
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""What a person should know before believing numbers about their vectors."""
+"""Warnings about vectors whose results would mislead."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Result rows: what every evaluator says and every report reads.
+"""Result rows: what evaluators return and reports read.
 
 A row is one number: an evaluator's metric at one granularity, with its 95%
 interval. Its flat name is `<evaluator>/<metric>[@k][.variant]/d<dim>`; the
@@ -72,7 +72,7 @@ def mean(
   evaluator: str,
   metric: str,
   dim: float,
-  values: Float[np.ndarray, 'q'],
+  values: Float[np.ndarray, 'q'] | Bool[np.ndarray, 'q'],
   **extra,
 ) -> Row:
   """The row of the mean of a value in [0, 1] per query."""
@@ -101,7 +101,7 @@ def means(
   evaluator: str,
   metric: str,
   dims: Sequence[int],
-  values: Float[np.ndarray, 'g q'],
+  values: Float[np.ndarray, 'g q'] | Bool[np.ndarray, 'g q'],
   **extra,
 ) -> list[Row]:
   """A row per dim: the mean of a value in [0, 1] per query."""

@@ -1,8 +1,9 @@
-"""What a config may say: every group, its keys and their defaults.
+"""What a config may contain: every group, its keys and their defaults.
 
-A config names what differs. `complete` adds the rest: the defaults of every
-group, from the signatures of what the group builds. So every option can be
-seen (`--print_config`) and set, and a key that nothing takes is refused.
+A config names only what differs from the defaults. `complete` adds the
+defaults, which it reads from the signatures of what each group builds. So
+every option can be shown (`--print_config`) and set, and an unknown key is
+refused.
 """
 
 import inspect
@@ -21,7 +22,7 @@ from mrl_jax.inputs import INPUTS
 from mrl_jax.migrate import moved
 from mrl_jax.tasks import TASKS
 
-# Arguments with a default that the program gives all the same.
+# Arguments that have a default but are given by the program, not by a config.
 GIVEN = ('rngs', 'mesh', 'tile', 'devices', 'data_dir')
 
 FIRST = {'seed': 0, 'dims': (), 'weights': 'uniform', 'init_from': ''}
@@ -76,7 +77,7 @@ def options(kind: Callable) -> dict[str, Any]:
 
 
 def _parameters(kind: Callable) -> Mapping[str, inspect.Parameter]:
-  # A module's class is called through its metaclass, which says nothing.
+  # The signature of an nnx module class is that of its metaclass.
   called = kind.__init__ if inspect.isclass(kind) else kind
   parameters = dict(inspect.signature(called).parameters)
   parameters.pop('self', None)
@@ -86,7 +87,7 @@ def _parameters(kind: Callable) -> Mapping[str, inspect.Parameter]:
 def arguments(group: Mapping, kind: Callable) -> dict[str, Any]:
   """The keys of a complete group as arguments of `kind`.
 
-  Nested choices become functions that build what was chosen, None for ''.
+  A nested choice becomes a function that builds what was chosen; '' is None.
   """
   given = {key: plain(group[key]) for key in options(kind)}
   for key, table in getattr(kind, 'choices', {}).items():

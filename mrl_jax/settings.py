@@ -1,8 +1,8 @@
-"""The closed groups of a config: what they hold, by default, and its range.
+"""The groups of a config that every run has: keys, defaults and ranges.
 
-`train`, `optim`, `eval`, `checkpoint` and `data` are the same for every run.
-Each is a class here; its fields are the keys. What is chosen from a table
-(encoders, tasks, ...) has its defaults in its own constructor.
+`train`, `optim`, `eval`, `checkpoint` and `data` are classes here, and their
+fields are the keys. What is chosen from a table (an encoder, a task, ...) has
+its defaults in its constructor.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ class Train:
   Attributes:
     steps, epochs: length of the run; exactly one is above 0.
     batch_size: examples of an update, over all devices.
-    accumulate: parts that a batch is worked through in.
+    accumulate: number of parts of a batch, which are computed one by one.
     log_every, eval_every: steps between log lines and between evaluations.
   """
 

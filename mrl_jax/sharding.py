@@ -1,6 +1,6 @@
 """Where arrays live: the mesh, placement rules, and batches across processes.
 
-The only file that knows about placement. Axes: `data` splits the batch,
+This is the only file that knows about placement. `data` splits the batch,
 `fsdp` splits the batch and the parameters, `tensor` splits attention heads,
 MLP hidden units and the classes of a head.
 """
@@ -19,8 +19,8 @@ from mrl_jax.shapes import PyTree
 AXES = ('data', 'fsdp', 'tensor')
 BATCH_AXES = ('data', 'fsdp')
 
-# Arrays smaller than this stay whole on every device: gathering them costs
-# more latency than their memory is worth.
+# Arrays with fewer numbers stay whole on every device: to gather them costs
+# more time than their memory is worth.
 SMALLEST_SHARDED = 4096
 
 # The end of a parameter's path -> its split over `tensor`. A row applies to
@@ -40,9 +40,9 @@ TENSOR_RULES = (
 def initialise(distributed: str = '') -> None:
   """Joins the other processes of a launch; does nothing for a single one.
 
-  `distributed` is 'auto' (TPU pods, Slurm, Open MPI, Kubernetes tell their
-  own), or 'HOST:PORT,COUNT,INDEX'. Without it, a launch is recognised by the
-  variables that Slurm, Open MPI and TPU pods set.
+  `distributed` is 'HOST:PORT,COUNT,INDEX', or 'auto' where JAX can ask the
+  launcher (TPU pods, Slurm, Open MPI, Kubernetes). Without it, a launch is
+  recognised by the variables that Slurm, Open MPI and TPU pods set.
 
   Raises:
     ValueError: if `distributed` is neither.
@@ -62,7 +62,7 @@ def initialise(distributed: str = '') -> None:
 
 
 def launched_on_many(environment: Mapping[str, str]) -> bool:
-  """True if a launcher's variables tell of several processes."""
+  """Whether the variables of a launcher tell of several processes."""
   counts = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
   return (
     any(int(environment.get(name) or 1) > 1 for name in counts)
@@ -74,9 +74,9 @@ def launched_on_many(environment: Mapping[str, str]) -> bool:
 def make_mesh(
   data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None
 ) -> Mesh:
-  """A mesh over `devices`, all there are when None; one axis may be -1.
+  """A mesh over `devices`, over all of this machine's if None.
 
-  An axis of -1 takes the rest.
+  One axis may be -1: it takes the devices that are left.
 
   Raises:
     ValueError: if the sizes do not multiply to the number of devices.
@@ -105,15 +105,16 @@ def make_mesh(
 
 
 def platform(mesh: Mesh | None) -> str:
-  """What the mesh's devices are: cpu, gpu or tpu; without one, this machine's.
+  """The kind of a mesh's devices, 'cpu', 'gpu' or 'tpu'.
 
-  Not always this machine's: a plan compiles for devices that are elsewhere.
+  Without a mesh, the kind of this machine's devices. The two may differ: a
+  plan compiles for devices that are elsewhere.
   """
   return mesh.devices.flat[0].platform if mesh else jax.default_backend()
 
 
 def check_batch(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
-  """Raises ValueError unless a batch divides over mesh and `parts`."""
+  """Raises ValueError unless the mesh and `parts` divide the batch size."""
   split = mesh.shape['data'] * mesh.shape['fsdp'] * parts
   if size < 1 or size % split:
     lower = max(size // split, 1) * split
@@ -126,10 +127,10 @@ def check_batch(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
 
 
 def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-  """The split of one array: `tensor` by its path, then `fsdp` by its shape.
+  """How one array is split: over `tensor` by its path, then over `fsdp`.
 
-  `fsdp` takes the largest axis that it divides and `tensor` left alone.
-  Whatever does not divide stays whole.
+  `fsdp` splits the largest axis that it divides and that `tensor` does not
+  split. An axis that does not divide stays whole.
   """
   axes = [None] * len(shape)
   for pattern, split in TENSOR_RULES:
@@ -150,8 +151,8 @@ def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
   """A NamedSharding for every array of `tree` (arrays or their shapes).
 
-  Optimizer moments lie under the same path endings as their parameters, so
-  the same rules serve them.
+  The paths of an optimizer's moments end like those of their parameters, so
+  the same rules apply.
   """
 
   def place(path, leaf):
@@ -166,12 +167,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
-  """First axis over `data` and `fsdp`; whole over `tensor`."""
+  """The sharding of a batch: rows over `data` and `fsdp`."""
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
 def local_rows(size: int, mesh: Mesh) -> np.ndarray:
-  """The rows of a global batch that this process's devices hold, increasing."""
+  """The rows of a global batch that this process holds, increasing."""
   slices = over_batch(mesh).addressable_devices_indices_map((size,)).values()
   return np.unique(np.concatenate([np.arange(size)[s[0]] for s in slices]))
 
@@ -179,7 +180,7 @@ def local_rows(size: int, mesh: Mesh) -> np.ndarray:
 def global_batch(
   batch: PyTree, rows: np.ndarray, size: int, mesh: Mesh
 ) -> PyTree:
-  """This process's rows of a batch, joined with all others' on the mesh.
+  """The global batch, from the rows of this process and of all others.
 
   Row i of the result is row i of the global batch, whatever the number of
   processes and the order of their devices.

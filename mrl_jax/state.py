@@ -1,6 +1,7 @@
-"""What training changes, and how it is created already in its place."""
+"""The state of training, and the step that changes it."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +10,23 @@ from jax.sharding import Mesh
 
 from mrl_jax import sharding
 from mrl_jax.contracts import Batch, Task
-from mrl_jax.shapes import Array, Int, Key, PyTree
+from mrl_jax.shapes import Array, Float, Key, PyTree
 from mrl_jax.variables import Variables
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """Everything a run needs to continue.
+  """Everything a run needs to continue; arrays, or their shapes.
 
   Attributes:
-    step: optimizer updates made.
+    step: optimizer updates made, int32 without axes.
     variables: of the task; parameters are float32.
     opt_state: the optimizer's.
     average: exponential moving average of the variables, None when off.
   """
 
-  step: Int[Array, '']
+  step: Any
   variables: Variables
   opt_state: PyTree
   average: Variables | None
@@ -48,7 +49,7 @@ class TrainState:
 
   @classmethod
   def from_tree(cls, tree: dict[str, PyTree]) -> 'TrainState':
-    """The state that `to_tree` made plain."""
+    """The state from a tree of `to_tree`."""
     average = Variables(tree['average'], tree['average_stats'])
     return cls(
       tree['step'],
@@ -97,8 +98,8 @@ def create(init, placed: TrainState, seed: int) -> TrainState:
   return jax.jit(init, out_shardings=where)(jax.random.key(seed))
 
 
-def moved(average: PyTree, new: PyTree, decay: Array) -> PyTree:
-  """decay * average + (1 - decay) * new; whole numbers are taken over."""
+def moved(average: PyTree, new: PyTree, decay: Float[Array, '']) -> PyTree:
+  """decay * average + (1 - decay) * new; whole numbers become the new ones."""
 
   def move(old, latest):
     if not jnp.issubdtype(latest.dtype, jnp.floating):

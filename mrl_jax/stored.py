@@ -1,4 +1,4 @@
-"""How nested variables are named in a checkpoint, and how they were.
+"""The names of nested variables in checkpoints, of today and of before.
 
 On disk every key is text. In memory the entries of a list have whole numbers
 as keys, so that they keep their order.

@@ -1,4 +1,4 @@
-"""What training changes of a model, and modules as functions of it."""
+"""The variables of a model, and its modules as functions of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -39,10 +39,10 @@ def join(parts: Mapping[str, Variables]) -> Variables:
 
 
 class Part:
-  """One module of a model, seen as functions of its variables.
+  """One module of a model, as functions of its variables.
 
   Attributes:
-    shapes: the module with shapes in place of arrays, to ask for its sizes.
+    shapes: the module with shapes in place of arrays; it knows the sizes.
   """
 
   def __init__(self, make: Callable[[nnx.Rngs], nnx.Module]):
@@ -62,7 +62,7 @@ class Part:
 
 
 def init_parts(parts: Mapping[str, Part], key: Key[Array, '']) -> Variables:
-  """Fresh variables of a model; each part has a key of its own."""
+  """Fresh variables of a model; each part is drawn with another key."""
   return join(
     {
       name: part.init(jax.random.fold_in(key, index))

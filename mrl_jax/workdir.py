@@ -1,4 +1,4 @@
-"""The folder of a run: its config, and whose it is."""
+"""The folder of a run, which belongs to one config."""
 
 import json
 import os
@@ -23,14 +23,14 @@ def read_config(workdir: str | Path) -> ConfigDict:
   try:
     saved = json.loads(path.read_text())
   except OSError:
-    raise UsageError(f'{workdir} is no run: it has no config.json') from None
+    raise UsageError(f'{workdir} is not a run: it has no config.json') from None
   except ValueError as error:
     raise UsageError(f'{path} cannot be read: {error}') from error
   return schema.complete(migrated(plain(ConfigDict(saved))))
 
 
 def claim(workdir: str | Path, config: ConfigDict) -> None:
-  """Makes the workdir this config's own, or refuses.
+  """Writes the config into the workdir, unless it holds a run of another one.
 
   Raises:
     UsageError: if it cannot be written, or holds a run of another config.

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+import tests.samples.checked  # noqa: F401 (found by name in setup.cfg)
+
 jax.config.update('jax_num_cpu_devices', 8)
 
 ROOT = Path(__file__).parent.parent

@@ -37,7 +37,7 @@ def complete(*words, name=SMOKE):
     (['--config.weights=1,2'], r'weights=\(1, 2\) has 2 entries for 3 dims'),
     (
       ['--config.weights=9boost'],
-      "'9boost' is no preset; choose one of uniform",
+      "'9boost' is not a preset; choose one of uniform",
     ),
     (['--config.train.batch_size=12'], 'does not divide by 8.* use 8 or 16'),
     (['--config.eval.batch_size=12'], 'eval.batch_size=12 does not divide'),
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_one_line(run_cli, tmp_path, words, said):
   [
     ('configs/vit_mlr.py', 'no such .py file; did you mean configs/vit_mrl.py'),
     ('setup.cfg', 'no such .py file'),
-    ('configs/vit_mrl.py:cifar11', "'cifar11' is no variant; choose from"),
+    ('configs/vit_mrl.py:cifar11', "'cifar11' is not a variant; choose from"),
     ('configs/vit_mrl.py:cifar10,B/16', 'goes with imagenet only'),
     ('configs/vit_mrl.py:cifar10,cifar100', 'one dataset'),
   ],
@@ -194,8 +194,8 @@ def test_print_config(run_cli):
 @pytest.mark.parametrize(
   ('argv', 'said'),
   [
-    (['--workdir=nowhere'], 'nowhere is no run: it has no config.json'),
-    (['--workdir=train.py'], 'train.py is no run'),
+    (['--workdir=nowhere'], 'nowhere is not a run: it has no config.json'),
+    (['--workdir=train.py'], 'train.py is not a run'),
     ([], '--workdir'),
     (['--workdir=x', '--step=abc'], '--step'),
   ],

@@ -114,7 +114,7 @@ def test_each_norm_keeps_the_means_of_its_own_layer():
 def test_a_moving_average_takes_whole_numbers_over():
   average = {'mean': jnp.zeros(2), 'count': jnp.asarray(3)}
   new = {'mean': jnp.ones(2), 'count': jnp.asarray(4)}
-  result = moved(average, new, 0.75)
+  result = moved(average, new, jnp.asarray(0.75))
   np.testing.assert_allclose(result['mean'], 0.25)
   assert result['count'] == 4
 

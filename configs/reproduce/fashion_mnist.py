@@ -66,7 +66,7 @@ def get_config(arg: str = '') -> ConfigDict:
       config.eval.update(batch_size=64, dims=(12,), only=('linear', 'knn'))
     else:
       raise ValueError(
-        f'{word!r} is no variant; choose from {", ".join(METHODS)}, '
+        f'{word!r} is not a variant; choose from {", ".join(METHODS)}, '
         'seed=NUMBER, smoke'
       )
   return config

@@ -1,8 +1,9 @@
-"""Data: sources of examples, transforms of one image, the Grain pipeline.
+"""Data: where records come from, and how they become batches.
 
-A row here is `load(data_dir, **arguments) -> Source`; its arguments are the
-keys of `config.data.source`. A source that can tell its Facts without its
-images has a second row, `facts(data_dir, **arguments) -> Facts`.
+A row of SOURCES is a function `load(data_dir, **options) -> Source`; its
+options are the keys of `config.data.source`. If the facts of a source are
+known without its records, FACTS has a function `facts(data_dir, **options) ->
+Facts` under the same name.
 """
 
 from mrl_jax.data import cifar, digits, fashion_mnist, folder, prepared

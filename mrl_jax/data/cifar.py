@@ -16,7 +16,7 @@ ADVICE = (
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-  """One upstream .tar.gz in the binary form: label bytes, then 3072 pixels."""
+  """An upstream .tar.gz of records: label bytes, then 3,072 bytes of pixels."""
 
   url: str
   checksum: str
@@ -74,7 +74,9 @@ class MrlCifar100(source.ArrayBuilder, skip_registration=True):
 def parse_records(
   data: bytes, label_bytes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """(images [n 32 32 3], labels [n]) of one binary file; the last label byte.
+  """(images [n 32 32 3], labels [n]) of the records of one file.
+
+  Of several label bytes, the last one is taken.
 
   Raises:
     ValueError: if the size is not a whole number of records.
@@ -96,10 +98,10 @@ def read(archive: Archive, folder: str, downloads: Path) -> dict:
     download.verify(path, download.sha256(path), archive.checksum)
   else:
     path = download.fetch(archive.url, archive.checksum, downloads, ADVICE)
-  return read_archive(path, archive)
+  return _read_archive(path, archive)
 
 
-def read_archive(path: Path, archive: Archive) -> dict:
+def _read_archive(path: Path, archive: Archive) -> dict:
   with tarfile.open(path) as tar:
     members = {Path(member.name).name: member for member in tar}
 
@@ -116,12 +118,12 @@ def read_archive(path: Path, archive: Archive) -> dict:
 
 
 def load_cifar10(data_dir: str = '', path: str = '') -> source.Split:
-  """`path`: a folder with cifar-10-binary.tar.gz, '' to download it."""
+  """CIFAR-10; `path` is a folder with the .tar.gz, '' downloads it."""
   return load(MrlCifar10, CIFAR10, data_dir, path)
 
 
 def load_cifar100(data_dir: str = '', path: str = '') -> source.Split:
-  """`path`: a folder with cifar-100-binary.tar.gz, '' to download it."""
+  """CIFAR-100; `path` is a folder with the .tar.gz, '' downloads it."""
   return load(MrlCifar100, CIFAR100, data_dir, path)
 
 

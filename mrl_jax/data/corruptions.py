@@ -1,14 +1,14 @@
-"""Fifteen ways to spoil an image, each at five severities.
+"""Fifteen ways to corrupt an image, each at five severities.
 
-The families are those of Hendrycks and Dietterich (arXiv:1903.12261, section
-4) and, of the last two, of their list of perturbations; the forms and the
-strengths are ours. A row of CORRUPTIONS is `f(image, severity, rng)` on uint8
-[h w c] with 1 or 3 channels, which returns the same shape and type. Pixels
-are seen in [0, 1], severities are 1 to 5.
+The kinds are those of Hendrycks and Dietterich (arXiv:1903.12261, section 4);
+the last two come from their list of perturbations. The formulas and the
+strengths are ours. A row of CORRUPTIONS is a function `f(image, severity,
+rng)` of a uint8 image [h w c] with 1 or 3 channels. It returns the same shape
+and type. Severities are 1 to 5. Strengths are for pixels in [0, 1].
 
-Images of any size are spoiled alike. Moves are shares of the side. The reach
-of a blur is in pixels of a 224-pixel side and goes with the root of the side:
-the published strengths for 32 and for 224 pixels lie about so far apart.
+The strengths adapt to the size of the image. Moves are shares of a side. The
+reach of a blur is given for a side of 224 pixels and grows with the square
+root of the side, about as the published strengths for 32 and 224 pixels do.
 """
 
 import io
@@ -26,7 +26,7 @@ Pixels = Int[np.ndarray, 'h w c']
 
 
 def length(pixels: float, image: Pixels) -> float:
-  """A length at a side of 224 pixels, for the shorter side of this image."""
+  """A length given for a side of 224 pixels, scaled to the shorter side."""
   return pixels * (min(image.shape[:2]) / 224) ** 0.5
 
 
@@ -35,13 +35,13 @@ def to_bytes(x: Float[np.ndarray, 'h w c']) -> Pixels:
 
 
 def gaussian_noise(image, severity, rng) -> Pixels:
-  """Normal noise of each pixel and channel."""
+  """Normal noise, drawn for each pixel and channel."""
   deviation = (0.06, 0.10, 0.15, 0.22, 0.32)[severity - 1]
   return to_bytes(image / 255 + rng.normal(0, deviation, image.shape))
 
 
 def shot_noise(image, severity, rng) -> Pixels:
-  """Poisson counts: few photons, so bright pixels vary most."""
+  """Poisson counts of photons: bright pixels vary most."""
   photons = (80, 40, 20, 10, 5)[severity - 1]
   return to_bytes(rng.poisson(image / 255 * photons) / photons)
 
@@ -55,7 +55,7 @@ def impulse_noise(image, severity, rng) -> Pixels:
 
 
 def gaussian_blur(image, severity, rng) -> Pixels:
-  """A Gaussian of some pixels' deviation; the edge is repeated."""
+  """The image blurred by a Gaussian; its edge is repeated."""
   del rng
   sigma = length((2, 3, 4, 5, 6.5)[severity - 1], image)
   blurred = ndimage.gaussian_filter(
@@ -65,7 +65,7 @@ def gaussian_blur(image, severity, rng) -> Pixels:
 
 
 def convolved(image, kernel: Float[np.ndarray, 'y x']) -> Pixels:
-  """The image under a kernel of odd sides, its edge repeated."""
+  """The image blurred by a kernel of odd sides; its edge is repeated."""
   y, x = (side // 2 for side in kernel.shape)
   padded = np.pad(image / 255, ((y, y), (x, x), (0, 0)), mode='edge')
   kernel = kernel / kernel.sum()
@@ -74,7 +74,7 @@ def convolved(image, kernel: Float[np.ndarray, 'y x']) -> Pixels:
 
 
 def defocus_blur(image, severity, rng) -> Pixels:
-  """A disc: a lens out of focus."""
+  """Blurred by a disc, as by a lens out of focus."""
   del rng
   radius = length((4, 5.5, 7, 9, 12)[severity - 1], image)
   reach = int(np.ceil(radius))
@@ -83,7 +83,7 @@ def defocus_blur(image, severity, rng) -> Pixels:
 
 
 def motion_blur(image, severity, rng) -> Pixels:
-  """A straight line in a random direction: a camera that moved."""
+  """Blurred by a line in a random direction, as by a camera that moves."""
   size = length((8, 12, 16, 22, 30)[severity - 1], image)
   angle = rng.uniform(0, np.pi)
   reach = int(np.ceil(size / 2)) + 1
@@ -103,7 +103,7 @@ def motion_blur(image, severity, rng) -> Pixels:
 
 
 def zoom_blur(image, severity, rng) -> Pixels:
-  """The mean over zooms from 1 on: a camera that moved forward."""
+  """The mean over zooms from 1 on, as by a camera that moves forward."""
   del rng
   most = (0.10, 0.16, 0.23, 0.31, 0.40)[severity - 1]
   height, width = image.shape[:2]
@@ -127,9 +127,10 @@ def to_picture(image: Pixels) -> Image.Image:
 
 
 def fog(image, severity, rng) -> Pixels:
-  """White plasma in front of the image, whose parts differ in thickness.
+  """The image behind white fog, whose thickness differs from place to place.
 
-  Plasma: noise whose amplitude falls as 1 / frequency^1.6, scaled to [0, 1].
+  The thickness is noise whose amplitude falls as 1 / frequency^1.6, scaled to
+  [0, 1].
   """
   thickness = (0.35, 0.45, 0.55, 0.65, 0.75)[severity - 1]
   height, width = image.shape[:2]
@@ -145,14 +146,14 @@ def fog(image, severity, rng) -> Pixels:
 
 
 def brightness(image, severity, rng) -> Pixels:
-  """Light added everywhere; what is brighter than white stays white."""
+  """Light added everywhere; pixels cannot become brighter than white."""
   del rng
   added = (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1]
   return to_bytes(image / 255 + added)
 
 
 def contrast(image, severity, rng) -> Pixels:
-  """Pixels drawn towards the mean of their channel."""
+  """Pixels moved towards the mean of their channel."""
   del rng
   kept = (0.7, 0.55, 0.4, 0.28, 0.18)[severity - 1]
   x = image / 255
@@ -173,7 +174,7 @@ def elastic(image, severity, rng) -> Pixels:
 
 
 def sampled(image, places: Float[np.ndarray, '2 h w']) -> Pixels:
-  """The image read between its pixels, beyond its edge the edge."""
+  """The image at places between its pixels; beyond its edge, the edge."""
   channels = [
     ndimage.map_coordinates(channel, places, order=1, mode='nearest')
     for channel in np.moveaxis(image / 255, -1, 0)
@@ -182,7 +183,7 @@ def sampled(image, places: Float[np.ndarray, '2 h w']) -> Pixels:
 
 
 def pixelate(image, severity, rng) -> Pixels:
-  """Shrunk to a share of its sides and blown up again."""
+  """Shrunk to a share of its sides, then enlarged again."""
   del rng
   share = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]
   height, width = image.shape[:2]
@@ -203,7 +204,7 @@ def jpeg(image, severity, rng) -> Pixels:
 
 
 def rotate(image, severity, rng) -> Pixels:
-  """Turned about its centre, either way; the edge is repeated."""
+  """Turned about its centre, left or right; the edge is repeated."""
   degrees = (8, 14, 20, 28, 36)[severity - 1] * rng.choice((-1, 1))
   sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
   height, width = image.shape[:2]
@@ -244,16 +245,16 @@ CORRUPTIONS: dict[str, Callable] = {
 
 
 def corrupt(image: Pixels, name: str, severity: int, index: int) -> Pixels:
-  """The image spoiled; the same whenever name, severity and index are."""
+  """The image corrupted; the same arguments always give the same pixels."""
   rng = np.random.default_rng([zlib.crc32(name.encode()), severity, index])
   return CORRUPTIONS[name](image, severity, rng)
 
 
 class Corrupted(Sequence):
-  """Images spoiled when read, as examples {'image', 'label'}.
+  """Records {'image', 'label'} whose images are corrupted when read.
 
   Args:
-    indices: of the images in their split: what seeds each one's randomness.
+    indices: of the images in their split; they seed the randomness.
   """
 
   def __init__(self, images, labels, indices, name: str, severity: int):

@@ -1,4 +1,4 @@
-"""Upstream files: local, or fetched with a time limit and a checksum."""
+"""Files from elsewhere: downloaded with a time limit and a checksum."""
 
 import hashlib
 import shutil
@@ -18,8 +18,8 @@ def fetch(url: str, checksum: str, folder: Path, advice: str) -> Path:
   """The file behind `url` in `folder`, downloaded unless it is there.
 
   Raises:
-    ValueError: offline, or the bytes are not those of `checksum` (SHA-256);
-      the message ends with `advice`.
+    ValueError: if the download fails, with `advice` at the end of the message,
+      or if the SHA-256 of the bytes is not `checksum`.
   """
   path = folder / url.rsplit('/', 1)[1]
   if not path.exists():

@@ -1,4 +1,7 @@
-"""A record of a source as the arrays of one example, errors named."""
+"""A record of a source becomes the arrays of one example.
+
+A record that fails is named by its source and its index.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +13,7 @@ from mrl_jax.errors import UsageError
 
 
 class Named(Sequence):
-  """Records, each with words that say which one it is.
+  """Records, each in a pair with words that name it for error messages.
 
   Args:
     name: of the source and split.
@@ -48,11 +51,11 @@ class Examples:
     return self._of(named, lambda field, value: field.train(value, rng))
 
   def evaluate(self, named: tuple[str, Record]) -> dict:
-    """The example of a record; always the same."""
+    """The example of a record, without randomness."""
     return self._of(named, lambda field, value: field.evaluate(value))
 
   def blank(self) -> dict:
-    """An example of zeros that counts for nothing."""
+    """An example of zeros and of mask 0, which counts for nothing."""
     arrays = {
       field: jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), an_input.shape)
       for field, an_input in self.inputs.items()
@@ -81,14 +84,14 @@ class Examples:
 
 
 def _short(error: Exception) -> str:
-  """The first line of an error, with its kind where that says more."""
+  """The first line of an error; its kind stands before it if that helps."""
   text = (str(error).splitlines() or [''])[0]
   plain = isinstance(error, ValueError | OSError) and text
   return text if plain else f'{type(error).__name__} {text}'
 
 
 def _check_shapes(arrays, expected) -> None:
-  if isinstance(expected, jax.ShapeDtypeStruct):  # the usual one, in a hurry
+  if isinstance(expected, jax.ShapeDtypeStruct):  # the usual case, kept fast
     shapes, wanted = np.shape(arrays), expected.shape
   else:
     shapes = jax.tree.map(np.shape, arrays)

@@ -11,8 +11,8 @@ from mrl_jax.data import download, source
 URL = 'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com'
 DEBIAN = Path('/usr/share/datasets/fashion-mnist')
 
-# SHA-256 of each downloaded .gz file, and of its decompressed bytes: copies
-# that were compressed again (Debian's) agree in the second only.
+# SHA-256 of each downloaded .gz file, and of its decompressed bytes. Copies
+# that were compressed again, like Debian's, have the second only.
 FILES = {
   'train-images-idx3-ubyte.gz': (
     '3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84',
@@ -59,7 +59,7 @@ class MrlFashionMnist(source.ArrayBuilder, skip_registration=True):
 
 
 def parse_idx(data: bytes) -> np.ndarray:
-  """The uint8 array of an idx file: magic 0 0 8 ndim, sizes, bytes."""
+  """The uint8 array of an idx file: bytes 0 0 8 ndim, the sizes, the data."""
   if len(data) < 4 or data[:3] != b'\0\0\x08':
     raise ValueError('not an idx file of bytes')
   ndim = data[3]
@@ -67,8 +67,8 @@ def parse_idx(data: bytes) -> np.ndarray:
   return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(shape)
 
 
-def locate(name: str, folder: str, downloads: Path) -> Path:
-  """A local copy of one file: `folder`, Debian's package, else downloaded."""
+def _locate(name: str, folder: str, downloads: Path) -> Path:
+  """The path of one file: in `folder`, in Debian's package, or downloaded."""
   if folder:
     path = Path(folder).expanduser() / name
     if not path.exists():
@@ -82,7 +82,7 @@ def locate(name: str, folder: str, downloads: Path) -> Path:
 def read(folder: str, downloads: Path) -> dict:
   arrays = {}
   for name, (_, checksum) in FILES.items():
-    path = locate(name, folder, downloads)
+    path = _locate(name, folder, downloads)
     try:
       data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
@@ -100,7 +100,10 @@ def read(folder: str, downloads: Path) -> dict:
 
 
 def load(data_dir: str = '', path: str = '') -> source.Split:
-  """`path`: a folder with the four upstream .gz files, '' to look around."""
+  """Fashion-MNIST; `path` is a folder with its four .gz files.
+
+  Without a path, Debian's package is read, or the files are downloaded.
+  """
   downloads = Path(data_dir or source.default_data_dir()).expanduser()
   return source.load_built(
     MrlFashionMnist, data_dir, lambda: read(path, downloads / 'downloads')

@@ -1,4 +1,4 @@
-"""A source's batches as global arrays on a mesh."""
+"""The batches of a source as global arrays on a mesh."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ class Loading:
 def abstract_batch(
   inputs: Mapping[str, Input], labelled: bool, size: int, mesh: Mesh
 ) -> PyTree:
-  """The shapes and places of a training batch, without any data."""
+  """The shapes and shardings of a training batch, without data."""
   where = sharding.over_batch(mesh)
   example = {field: an_input.shape for field, an_input in inputs.items()}
   if labelled:
@@ -74,7 +74,10 @@ class Feed:
     return len(self.splits[split])
 
   def training(self, first_step: int) -> Iterator[Batch]:
-    """The endless training batches from `first_step` on, one copied ahead."""
+    """The training batches from step `first_step` on, without end.
+
+    The next batch is copied to the devices while the last one is used.
+    """
     size = self.loading.batch_size
     rows = sharding.local_rows(size, self.mesh)
     batches = pipeline.train_batches(
@@ -99,9 +102,10 @@ class Feed:
     start: int = 0,
     stop: int | None = None,
   ) -> Iterator[Batch]:
-    """Examples start to stop of a split, in order; padding has mask 0.
+    """The examples from `start` to `stop` of a split, in order.
 
-    Instead of a split's name, any records do.
+    `split` is the name of a split, or any sequence of records. Examples that
+    fill up the last batch have mask 0.
     """
     size = self.loading.eval_batch_size
     rows = sharding.local_rows(size, self.mesh)
@@ -131,7 +135,7 @@ class Feed:
   def images(
     self, split: str, rows: Sequence[int]
   ) -> UInt8[np.ndarray, 'n h w c']:
-    """Drawings of some examples of a split, as the encoder sees them."""
+    """Pictures of some examples of a split, as the encoder sees them."""
     records, field = self.splits[split], self.shown
     an_input = cast(Drawable, self.inputs[field])
     return np.stack([an_input.show(records[int(i)][field]) for i in rows])

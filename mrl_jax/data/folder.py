@@ -1,4 +1,4 @@
-"""`folder`: class sub-folders of JPEG or PNG files, your own images."""
+"""`folder`: your own images, JPEG or PNG files in a sub-folder per class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ SHOWN = 10
 
 
 class Files(Sequence):
-  """Image files decoded when read, to uint8 [h w 3] or [h w 1]."""
+  """Records of image files, decoded when read: uint8 [h w 3] or [h w 1]."""
 
   def __init__(self, paths: Sequence[Path], labels: Sequence[int], channels):
     self.paths, self.labels = list(paths), list(labels)
@@ -31,7 +31,7 @@ class Files(Sequence):
 
 
 def class_files(folder: Path) -> dict[str, list[Path]]:
-  """The image files of each class sub-folder, both sorted by name."""
+  """The image files of each class sub-folder; files and classes are sorted."""
   if not folder.is_dir():
     raise ValueError(f'{folder} is not a folder')
   found = {
@@ -52,7 +52,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def whole(path: Path) -> bool:
-  """True if the file decodes to its last pixel."""
+  """Whether the file decodes to its last pixel."""
   try:
     with Image.open(path) as image:
       image.load()
@@ -61,8 +61,8 @@ def whole(path: Path) -> bool:
   return True
 
 
-def without_broken(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
-  """The files that decode; names the broken ones and counts them."""
+def _without_broken(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+  """The files that decode; prints the names and the number of the others."""
   kept = {name: [p for p in paths if whole(p)] for name, paths in files.items()}
   broken = sorted(
     set(p for paths in files.values() for p in paths)
@@ -90,13 +90,14 @@ def load(
   Args:
     path: holds the class folders, or `train/` and `val/` (or `validation/`,
       `test/`) that hold them.
-    validation_path: a second folder of class folders; '' looks for one beside
-      `train/`, else splits `validation_fraction` off every class.
-    validation_fraction: share of each class held out, spread evenly over its
-      sorted names.
+    validation_path: a second folder of class folders. With '', the one beside
+      `train/` is taken; without one, `validation_fraction` of every class.
+    validation_fraction: share of each class that is held out, spread evenly
+      over its sorted names.
     channels: 3 colour, 1 grey.
-    check_files: decode every file once at the start and leave broken ones
-      out; without it a broken file stops the run when it is met.
+    check_files: whether every file is decoded once at the start, and broken
+      ones are left out. Without it, a broken file stops the run when it is
+      read.
 
   Raises:
     ValueError: naming the folder, fraction or class that does not fit.
@@ -112,15 +113,17 @@ def load(
   held = class_files(held_root) if held_root else None
   if held and set(held) - set(classes):
     extra = ', '.join(sorted(set(held) - set(classes))[:5])
-    raise ValueError(f'{held_root} has classes that train has not: {extra}')
+    raise ValueError(
+      f'{held_root} has classes that {train_root} lacks: {extra}'
+    )
   if check_files:
-    train = without_broken(train)
-    held = without_broken(held) if held else None
+    train = _without_broken(train)
+    held = _without_broken(held) if held else None
   if held is None:
-    train, held = split_off(train, validation_fraction)
+    train, held = _split_off(train, validation_fraction)
   return source.Split(
-    train=listed(train, classes, channels),
-    validation=listed(held, classes, channels),
+    train=_listed(train, classes, channels),
+    validation=_listed(held, classes, channels),
     facts=source.image_facts(channels, classes),
   )
 
@@ -138,11 +141,11 @@ def _split_roots(path: str, validation_path: str) -> tuple[Path, Path | None]:
 
 
 def facts(data_dir: str = '', **arguments) -> Facts:
-  """The facts of `load(**arguments)`, without a look into every file."""
+  """The facts of `load(**arguments)`; no file is decoded."""
   return load(data_dir, **(arguments | {'check_files': False})).facts
 
 
-def split_off(files: dict, fraction: float) -> tuple[dict, dict]:
+def _split_off(files: dict, fraction: float) -> tuple[dict, dict]:
   if not 0 < fraction < 1:
     raise ValueError(
       f'data.source.validation_fraction={fraction} must be between 0 and 1'
@@ -156,7 +159,7 @@ def split_off(files: dict, fraction: float) -> tuple[dict, dict]:
   return train, held
 
 
-def listed(files: dict, classes: tuple[str, ...], channels: int) -> Files:
+def _listed(files: dict, classes: tuple[str, ...], channels: int) -> Files:
   pairs = [
     (path, classes.index(name))
     for name, paths in files.items()

@@ -1,11 +1,12 @@
-"""Batches for training and evaluation, from records, through Grain.
+"""Records become batches for training and evaluation, through Grain.
 
-Training is one endless global stream: shuffled anew every epoch, element i
-augmented with a generator of its own index. Step t is elements [t*B, (t+1)*B)
-and each process reads only its rows of it. So the batches depend neither on
-the number of processes nor on where a run was interrupted.
+Training reads one endless stream. It is shuffled anew every epoch, and element
+i is augmented with a random generator that depends on i. The batch of step t
+is elements [t*B, (t+1)*B); each process reads only its own rows of it. So the
+batches depend neither on the number of processes nor on where a run was
+interrupted.
 
-Which arrays an example has is the business of `data/examples.py`.
+`data/examples.py` decides which arrays an example has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ class Share(NamedTuple):
 
 
 class Rows(Sequence):
-  """One process's share of the global stream."""
+  """The rows of one process, of every batch of the stream."""
 
   def __init__(self, stream, share: Share):
     self.stream, self.batch_size = stream, share.batch_size
@@ -50,7 +51,7 @@ def train_batches(
   threads: int = 8,
   workers: int = 0,
 ) -> Iterator[dict]:
-  """This process's rows of the batches first_step, first_step + 1, ...
+  """The rows of this process of the batches first_step, first_step + 1, ...
 
   Args:
     records: random access to what `prepare` takes.
@@ -84,10 +85,11 @@ def evaluation_batches(
   *,
   threads: int = 8,
 ) -> Iterator[dict]:
-  """This process's rows of the batches of the examples in `span`, in order.
+  """The rows of this process of the batches of the examples in `span`.
 
-  `prepare(index)` gives the arrays of an example; `prepare(None)` those that
-  fill up the last batch. Every process yields the same number of batches.
+  The examples are in order. `prepare(index)` returns the arrays of one;
+  `prepare(None)` returns those that fill up the last batch. Every process
+  yields the same number of batches.
   """
   indices = [
     int(first + row)

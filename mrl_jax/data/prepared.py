@@ -1,4 +1,4 @@
-"""`tfds`: any TFDS set prepared as array_record by `mrl_jax.prepare`."""
+"""`tfds`: any TFDS dataset that `mrl_jax.prepare` stored as array_record."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mrl_jax.data import source
 
 
 class Records(Sequence):
-  """A TFDS data source seen as {'image', 'label'} only."""
+  """Records {'image', 'label'} of a TFDS data source."""
 
   def __init__(self, examples):
     self.examples = examples
@@ -32,12 +32,12 @@ def load(
   train: str = 'train',
   validation: str = 'validation',
 ) -> source.Split:
-  """The prepared set `dataset` under `data_dir`, read without TensorFlow.
+  """The dataset prepared under `data_dir`, read without TensorFlow.
 
   Args:
     dataset: `name`, `name/config` or `name:version`, for example
       `imagenet2012`.
-    train, validation: TFDS split expressions, `train[:90%]` among them.
+    train, validation: TFDS split expressions, like `train[:90%]`.
 
   Raises:
     ValueError: if it is not prepared as array_record, or a split is unknown.
@@ -49,7 +49,7 @@ def load(
   folders.sort(key=lambda f: [int(n) for n in f.name.split('.') if n.isdigit()])
   if len({f.parent for f in folders}) > 1:
     found = ', '.join(sorted(str(f.relative_to(root)) for f in folders))
-    raise ValueError(f'dataset={dataset!r} is several: {found}; name one')
+    raise ValueError(f'dataset={dataset!r} fits {found}; name one of them')
   advice = (
     f"prepare it once with pip install -e '.[prepare]' && python -m "
     f'mrl_jax.prepare {dataset or "NAME"} --data_dir={root}'
@@ -62,7 +62,7 @@ def load(
       f'{folders[-1]} is stored as {builder.info.file_format.value}, which '
       f'needs TensorFlow; {advice}'
     )
-  features = labelled_features(builder)
+  features = _labelled_features(builder)
   try:
     splits = [
       Records(builder.as_data_source(split=split))
@@ -77,7 +77,7 @@ def load(
   return source.Split(*splits, facts=_facts(features))
 
 
-def labelled_features(builder: tfds.core.DatasetBuilder):
+def _labelled_features(builder: tfds.core.DatasetBuilder):
   """The builder's features.
 
   Raises:
@@ -94,7 +94,7 @@ def labelled_features(builder: tfds.core.DatasetBuilder):
 
 
 def facts(data_dir: str = '', dataset: str = '', **splits) -> Facts:
-  """Classes and channels, of the prepared set or as TFDS's catalogue says.
+  """Classes and channels, of the prepared dataset or by the TFDS catalogue.
 
   Raises:
     ValueError: if `dataset` is neither prepared nor in the catalogue.
@@ -107,7 +107,7 @@ def facts(data_dir: str = '', dataset: str = '', **splits) -> Facts:
       builder_class = tfds.builder_cls(name)
       with tempfile.TemporaryDirectory() as nothing:
         builder = builder_class(data_dir=nothing, config=variant or None)
-        features = labelled_features(builder)
+        features = _labelled_features(builder)
     except (tfds.core.registered.DatasetNotFoundError, ImportError):
       raise unprepared from None
   return _facts(features)

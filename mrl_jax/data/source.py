@@ -1,4 +1,4 @@
-"""Sources made of arrays, and TFDS builders that work without TensorFlow."""
+"""Sources that are arrays, and TFDS builders that need no TensorFlow."""
 
 import dataclasses
 import fcntl
@@ -16,11 +16,11 @@ from mrl_jax.contracts import Facts, Record
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """A source made of two splits.
+  """A source: records to train on, records to evaluate on, and their facts.
 
   Attributes:
     train, validation: records.
-    facts: what is known of them beforehand.
+    facts: what is known of the records without reading them.
   """
 
   train: Sequence[Record]
@@ -34,7 +34,7 @@ def image_facts(channels: int, classes: Sequence[str]) -> Facts:
 
 
 class InMemory(Sequence):
-  """Equally sized images decoded once: [n h w c] uint8 and [n] labels."""
+  """Records of decoded images of one size: [n h w c] uint8 and [n] labels."""
 
   def __init__(self, images: np.ndarray, labels: np.ndarray):
     self.images, self.labels = images, labels
@@ -47,12 +47,12 @@ class InMemory(Sequence):
 
 
 def default_data_dir() -> str:
-  """Where datasets are kept: $TFDS_DATA_DIR, or TFDS's own default."""
+  """The folder of prepared datasets: $TFDS_DATA_DIR, or the default of TFDS."""
   return os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
 
 
 def png(image: np.ndarray) -> io.BytesIO:
-  """A uint8 image [h w c] as PNG bytes, the form TFDS stores without TF."""
+  """A uint8 image [h w c] as PNG bytes, which TFDS can store as they are."""
   data = io.BytesIO()
   Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(
     data, 'PNG'
@@ -90,7 +90,7 @@ class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   @classmethod
   def facts(cls, **arguments) -> Facts:
-    """Known without the data, whatever the arguments of its `load`."""
+    """The facts of the dataset; no argument changes them."""
     return image_facts(cls.SHAPE[-1], cls.CLASSES)
 
   def _split_generators(self, dl_manager):
@@ -105,9 +105,9 @@ class ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def load_built(builder_class: type, data_dir: str, read) -> Split:
-  """Prepares the set unless it is there already, then decodes it once.
+  """The dataset, decoded into memory; prepared first if it is not there.
 
-  `read` is called only when the set must be prepared. A lock lets several
+  `read` is called only if the dataset must be prepared. A lock lets several
   processes of one machine share `data_dir`.
   """
   root = Path(data_dir or default_data_dir()).expanduser()
@@ -120,13 +120,13 @@ def load_built(builder_class: type, data_dir: str, read) -> Split:
       print(f'preparing {builder.name} in {root} (once)', flush=True)
       builder.download_and_prepare()
   return Split(
-    train=decode_all(builder.as_data_source(split='train')),
-    validation=decode_all(builder.as_data_source(split='test')),
+    train=_decode_all(builder.as_data_source(split='train')),
+    validation=_decode_all(builder.as_data_source(split='test')),
     facts=builder_class.facts(),
   )
 
 
-def decode_all(examples: Sequence[dict]) -> InMemory:
+def _decode_all(examples: Sequence[dict]) -> InMemory:
   images, labels = [], []
   for example in examples:
     images.append(example['image'])

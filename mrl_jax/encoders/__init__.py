@@ -1,7 +1,7 @@
 """Encoders: an input becomes an embedding [b d], or one per layer [l b d].
 
-A row here is a class whose constructor arguments are the keys of
-`config.encoder`, with `width`, `dtype` and `image_size` among its attributes.
+A row here is a class that keeps contracts.Encoder; its options are the keys of
+`config.encoder`.
 """
 
 from mrl_jax.encoders import vit

@@ -94,7 +94,7 @@ class MLP(nnx.Module):
 
 
 class Block(nnx.Module):
-  """Pre-norm transformer block."""
+  """A transformer block with its norms before attention and MLP."""
 
   def __init__(
     self,
@@ -133,7 +133,7 @@ class Block(nnx.Module):
 
 
 class AttentionPool(nnx.Module):
-  """One learned query attends over the tokens, then an MLP ('map')."""
+  """One learned query attends over the tokens, then an MLP (pool='map')."""
 
   def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs):
     self.probe = nnx.Param(xavier(rngs.params(), (1, 1, width)))
@@ -154,20 +154,23 @@ class ViT(nnx.Module):
   """Images [b h w c] -> embeddings [b d], d == width, float32.
 
   Args:
-    size: a row of SIZES; `width`, `depth`, `heads` above 0 override it.
+    size: a row of SIZES; `width`, `depth` and `heads` replace its numbers if
+      they are above 0.
     patch_size: pixels, a number or (height, width); divides `image_size`.
     pool: 'gap' mean of the tokens, 'cls' a class token, 'map' attention.
     position: 'sincos' (fixed) or 'learned'.
     dropout: rate on the patch embedding and on both branches of each block.
-    drop_path: stochastic depth of the last block; grows linearly from 0.
-    remat: recompute each block in the backward pass: less memory, more time.
+    drop_path: rate of stochastic depth in the last block; the rates of the
+      others grow linearly from 0.
+    remat: whether each block is computed again in the backward pass, which
+      takes less memory and more time.
     dtype: compute type of the matmuls; parameters, norms and softmax stay
       float32.
     image_size: pixels, a number or (height, width).
     channels: of the images.
 
   Raises:
-    ValueError: on any combination that does not fit, naming the fix.
+    ValueError: for options that do not fit together.
   """
 
   def __init__(
@@ -195,7 +198,7 @@ class ViT(nnx.Module):
     )
     self.image_size = height_width(image_size, 'image_size')
     self.patch_size = height_width(patch_size, 'patch_size')
-    check(self.image_size, self.patch_size, width, heads, pool, position)
+    _check(self.image_size, self.patch_size, width, heads, pool, position)
     if not (0 <= dropout < 1 and 0 <= drop_path < 1):
       raise ValueError(
         f'dropout={dropout} and drop_path={drop_path} must be in [0, 1)'
@@ -246,9 +249,9 @@ class ViT(nnx.Module):
   ) -> Float[Array, 'b d'] | Float[Array, 'l b d']:
     """Embeddings of the images; with `layers`, one per block, [l b d].
 
-    `key` is, needed only with `train` and a dropout or drop_path.
-    Layer embeddings pass through the final norm and pooling too, so the last
-    equals the plain result.
+    `key` is needed only with `train` and a dropout or drop_path. The
+    embeddings of layers pass through the final norm and pooling too, so the
+    last one equals the plain result.
     """
     x = self.entered(images)
     keys = [None] * len(self.layers)
@@ -267,13 +270,13 @@ class ViT(nnx.Module):
     return self.pooled(x)
 
   def entered(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b n d']:
-    """What the first block takes: patches at their positions, class token."""
+    """The tokens of the first block: patches with positions, a class token."""
     expected = (*self.image_size, self.channels)
     if images.shape[1:] != expected:
       raise ValueError(
         f'images are {images.shape[1:]}, this encoder takes {expected}'
       )
-    x = self.patches(patchify(images.astype(self.dtype), self.patch_size))
+    x = self.patches(_patchify(images.astype(self.dtype), self.patch_size))
     if self.position == 'learned':
       positions = self.positions[...]
     else:
@@ -298,10 +301,11 @@ class ViT(nnx.Module):
     return x.astype(jnp.float32)
 
   def tokens(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b n d']:
-    """The last tokens of which every patch still has its own.
+    """The last tokens that still tell the patches apart.
 
-    They enter the pooling, or, with a class token, which alone is read after
-    the last block, that block. The last `prod(grid)` are the patches'.
+    They are what enters the pooling. With a class token they are what enters
+    the last block, since only the class token is read after it. The last
+    `prod(grid)` tokens belong to the patches.
     """
     x = self.entered(images)
     if self.pool != 'cls':
@@ -313,23 +317,23 @@ class ViT(nnx.Module):
     return x
 
   def from_tokens(self, tokens: Float[Array, 'b n d']) -> Float[Array, 'b d']:
-    """The embedding that `tokens` lead to."""
+    """The embedding of what `tokens` returned."""
     if self.pool != 'cls':
       return self.joined(tokens)
     return self.pooled(self.layers[-1](tokens))
 
 
-def patchify(
+def _patchify(
   images: Float[Array, 'b h w c'], patch: tuple[int, int]
 ) -> Float[Array, 'b n p']:
-  """Rows of patches left to right, top to bottom; a strided conv's operand."""
+  """The patches as rows of pixels, left to right, then top to bottom."""
   b, h, w, c = images.shape
   y, x = patch
   images = images.reshape(b, h // y, y, w // x, x, c)
   return images.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, y * x * c)
 
 
-def check(image_size, patch_size, width, heads, pool, position) -> None:
+def _check(image_size, patch_size, width, heads, pool, position) -> None:
   if any(i % p for i, p in zip(image_size, patch_size)):
     raise ValueError(
       f'image_size={image_size} is not a multiple of patch_size={patch_size}'

@@ -115,7 +115,7 @@ class Image:
   def show(
     self, value: UInt8[np.ndarray, 'y x c']
   ) -> UInt8[np.ndarray, 'h w c']:
-    """What a person sees of the example: what the encoder sees of it."""
+    """The picture that the encoder sees."""
     return self.evaluate(value)
 
   def on_device(

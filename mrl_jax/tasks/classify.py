@@ -65,7 +65,7 @@ class Classify:
     }
     nested.check_dims(dims, self.parts['encoder'].shapes.width)
     self.dims = self.parts['head'].shapes.dims
-    # A fixed-feature head has one prefix of its own.
+    # A fixed-feature head has one prefix, which need not be one of `dims`.
     self.weights = tuple(weights) if self.dims == tuple(dims) else (1.0,)
     self.nested_loss = loss(mesh=mesh)
     self.mixup, self.dims_per_step = mixup, dims_per_step
@@ -173,7 +173,7 @@ class Classify:
     classes: Int[Array, 'b'],
     dims: Sequence[int],
   ) -> Float[Array, 'g b h w']:
-    """Where each example speaks for a class, at any `dims`, in [0, 1].
+    """Maps in [0, 1] of the places that speak for a class, at any `dims`.
 
     The positive `token_scores` as a map, each over its own maximum.
     """

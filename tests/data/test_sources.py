@@ -166,7 +166,7 @@ def test_folders_that_do_not_fit(tmp_path, photos):
     folder.load(path=str(tmp_path))
   upstream.image_tree(tmp_path / 'train', photos)
   upstream.image_tree(tmp_path / 'val', photos, classes=('cat', 'horse'))
-  with pytest.raises(ValueError, match='classes that train has not: horse'):
+  with pytest.raises(ValueError, match='classes that .* lacks: horse'):
     folder.load(path=str(tmp_path))
   upstream.image_tree(tmp_path / 'one', photos, classes=('cat',), count=1)
   assert len(folder.load(path=str(tmp_path / 'one')).validation) == 0

@@ -34,7 +34,7 @@ class Kind(NamedTuple):
   slopes: Callable[..., Array]
 
 
-def one_way_losses(
+def _one_way_losses(
   logits: Float[Array, '*g b r'], left_out: Bool[Array, 'b r']
 ) -> Float[Array, '*g b']:
   """-log softmax over the keys of each query's own key (arXiv:1807.03748)."""
@@ -43,7 +43,7 @@ def one_way_losses(
   return jax.nn.logsumexp(logits, axis=-1) - own
 
 
-def symmetric_losses(
+def _symmetric_losses(
   logits: Float[Array, '*g b r'], left_out: Bool[Array, 'b r']
 ) -> Float[Array, '*g b']:
   """The mean of `one_way_losses` and of each key's own query among the queries.
@@ -52,11 +52,11 @@ def symmetric_losses(
   """
   b = logits.shape[-2]
   back = jnp.swapaxes(logits[..., :b], -1, -2)
-  there = one_way_losses(logits, left_out)
-  return (there + one_way_losses(back, left_out[:, :b].T)) / 2
+  there = _one_way_losses(logits, left_out)
+  return (there + _one_way_losses(back, left_out[:, :b].T)) / 2
 
 
-def sigmoid_losses(
+def _sigmoid_losses(
   logits: Float[Array, '*g b r'], left_out: Bool[Array, 'b r']
 ) -> Float[Array, '*g b']:
   """Sum over keys of -log sigmoid(+-logit), + for the own key only.
@@ -95,15 +95,15 @@ def _softplus_slopes(logits, level, weight):
 
 
 ONE_WAY = Kind(
-  losses=one_way_losses,
+  losses=_one_way_losses,
   columns=False,
   grow=tiles.grow_log_sum,
   value=tiles.log_sum,
   slopes=_softmax_slopes,
 )
-SYMMETRIC = ONE_WAY._replace(losses=symmetric_losses, columns=True)
+SYMMETRIC = ONE_WAY._replace(losses=_symmetric_losses, columns=True)
 SIGMOID = Kind(
-  losses=sigmoid_losses,
+  losses=_sigmoid_losses,
   columns=False,
   grow=_grow_softplus,
   value=_softplus_value,
