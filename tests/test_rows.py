@@ -12,7 +12,7 @@ def test_flat_names():
 
 
 def test_names_tell_depth_variant_and_dimension():
-  row = rows.mean('search', 'recall', 8, [1, 0.5], k=10, variant='ar')
+  row = rows.mean('search', 'recall', 8, np.array([1, 0.5]), k=10, variant='ar')
   assert rows.flat_name(row) == 'search/recall@10.ar/d8'
   assert row['value'] == 0.75 and row['n'] == 2
   assert rows.make('a', 'b', 8.0, 0, (0, 1), 1)['dim'] == 8
@@ -45,3 +45,22 @@ def test_a_row_per_dim_is_each_row_alone():
     rows.mean('a', 'b', 4, hits[0], k=2),
     rows.mean('a', 'b', 8, hits[1], k=2),
   ]
+
+
+def test_granularities_go_by_depth_then_dimension():
+  points = [
+    rows.make('a', 'b', dim, 0.5, (0, 1), 1, **extra)
+    for dim, extra in (
+      (8, {}),
+      (64, {'depth': 4}),
+      (16, {'depth': 4}),
+      (8, {'depth': 12}),
+    )
+  ]
+  sizes = [(4, 16), (4, 64), (12, 8), (None, 8)]
+  granularities = rows.granularities(points + points)
+  assert [(size.depth, size.dim) for size in granularities] == sizes
+  (curve,) = rows.curves(points).values()
+  assert [(row.get('depth'), row['dim']) for row in curve] == sizes
+  assert rows.at(points, granularities[0]) is points[2]
+  assert rows.at(points[:2], granularities[0]) is None
