@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from mrl_jax import errors
+from mrl_jax import cli, errors
 from mrl_jax.data import source
 
 

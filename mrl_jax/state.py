@@ -29,7 +29,7 @@ class TrainState:
   step: Any
   variables: Variables
   opt_state: PyTree
-  average: Variables | None
+  average: PyTree
 
   @property
   def best(self) -> Variables:

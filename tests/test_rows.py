@@ -12,7 +12,7 @@ def test_flat_names():
 
 
 def test_names_tell_depth_variant_and_dimension():
-  row = rows.mean('search', 'recall', 8, [1, 0.5], k=10, variant='ar')
+  row = rows.mean('search', 'recall', 8, np.array([1, 0.5]), k=10, variant='ar')
   assert rows.flat_name(row) == 'search/recall@10.ar/d8'
   assert row['value'] == 0.75 and row['n'] == 2
   assert rows.make('a', 'b', 8.0, 0, (0, 1), 1)['dim'] == 8

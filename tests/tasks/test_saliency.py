@@ -44,9 +44,9 @@ def jitted(function):
 
 
 IMAGES = RNG.integers(0, 256, (3, SIDE, SIDE, 1)).astype(np.uint8)
-BATCH = {'image': IMAGES}
+BATCH = {'image': jnp.asarray(IMAGES)}
 
-WANTED = np.array([5, 0, 2])
+WANTED = jnp.array([5, 0, 2])
 
 
 @pytest.mark.parametrize('head', ['mrl', 'mrl_e', 'ff'])
@@ -148,7 +148,9 @@ def test_maps_are_drawn_where_the_patches_are(monkeypatch):
   scores = np.full((1, 2, 8), -1.0)
   scores[0, 0, 5] = 3.0  # third row of patches, second column
   monkeypatch.setattr(task, 'token_scores', lambda *_: jnp.asarray(scores))
-  found = task.saliency(variables, {'image': images}, np.zeros(2, int), (4,))
+  found = task.saliency(
+    variables, {'image': jnp.asarray(images)}, jnp.zeros(2, int), (4,)
+  )
   found = np.asarray(found)
   assert found.shape == (1, 2, 8, 4)
   assert found.min() == 0 and found[0, 0].max() == 1
