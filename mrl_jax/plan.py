@@ -87,7 +87,7 @@ class Planner:
     size, batch = config.train.batch_size, learner.batch
     traced = learner.step().trace(learner.placed, batch)
     started = time.perf_counter()
-    tell(f'compiling {name_of(config)}, batch {size:,}, for {self.topology} ')
+    tell(f'compiling {_name_of(config)}, batch {size:,}, for {self.topology} ')
     try:
       compiled, needed = traced.lower().compile(), None
     except jax.errors.JaxRuntimeError as error:

@@ -58,7 +58,7 @@ def prepare(dataset: str, folder: Path) -> None:
     ) from None
   except (ValueError, AssertionError) as error:
     # Of a name that cannot be read, an unknown version or config.
-    raise errors.UsageError(f'{dataset!r}: {first_line(error)}') from None
+    raise errors.UsageError(f'{dataset!r}: {_first_line(error)}') from None
   try:
     builder.download_and_prepare()
   except AssertionError as error:
@@ -66,7 +66,7 @@ def prepare(dataset: str, folder: Path) -> None:
     if not by_hand:
       raise
     words = ' '.join(by_hand.split())
-    raise errors.UsageError(f'{first_line(error)} {words}') from None
+    raise errors.UsageError(f'{_first_line(error)} {words}') from None
   print(f'prepared {builder.info.full_name} in {builder.data_path}')
 
 

@@ -25,7 +25,7 @@ def split_of(count, seed, side=12, channels=1):
 
 KERNEL = RNG.normal(size=(144, 16)).astype(np.float32)
 
-HEAD = jnp.asarray(RNG.normal(size=(16, CLASSES)), jnp.float32)
+HEAD = RNG.normal(size=(16, CLASSES)).astype(np.float32)
 
 
 def make_evidence(side=12, channels=1, rows=(40, 30), **changed):
@@ -54,7 +54,7 @@ def make_evidence(side=12, channels=1, rows=(40, 30), **changed):
     functions={
       'embed': embed,
       'logits': lambda z, dims: nested.prefix_products(
-        jnp.asarray(z), HEAD, dims
+        jnp.asarray(z), jnp.asarray(HEAD), dims
       ),
       'images': lambda split, some: splits[split][0][np.asarray(some, int)],
       'saliency': saliency,

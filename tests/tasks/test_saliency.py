@@ -33,7 +33,7 @@ def make_task(pool='gap', head='mrl', size=SIDE):
   shapes, stats = jax.eval_shape(task.init, jax.random.key(0))
   rng = np.random.default_rng(1)
   params = jax.tree.map(
-    lambda x: rng.normal(0.2, 0.4, x.shape).astype(np.float32), shapes
+    lambda x: jnp.asarray(rng.normal(0.2, 0.4, x.shape), jnp.float32), shapes
   )
   assert not jax.tree.leaves(stats)
   return task, Variables(params, stats)
