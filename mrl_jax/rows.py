@@ -126,14 +126,29 @@ def flat_name(row: Mapping) -> str:
 
 
 def curves(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
-  """Rows by curve, in the order met, each sorted by depth and dimension."""
-  found: dict[str, list[Mapping]] = {}
+  """Rows by curve, in the order met, each in the order of granularities."""
+  points: dict[str, list[Mapping]] = {}
   for row in rows:
-    found.setdefault(curve_name(row), []).append(row)
+    points.setdefault(curve_name(row), []).append(row)
   return {
-    name: sorted(curve, key=lambda row: (row.get('depth') or 0, row['dim']))
-    for name, curve in found.items()
+    name: sorted(curve, key=lambda row: _size(granularity(row)))
+    for name, curve in points.items()
   }
+
+
+def granularities(rows: Iterable[Mapping]) -> list[Granularity]:
+  """The granularities of rows: few layers first, then by dimension."""
+  return sorted({granularity(row) for row in rows}, key=_size)
+
+
+def at(rows: Iterable[Mapping], size: Granularity) -> Mapping | None:
+  """The first row of a granularity, None if there is none."""
+  return next((row for row in rows if granularity(row) == size), None)
+
+
+def _size(size: Granularity) -> tuple[float, float]:
+  """What granularities are sorted by; no depth means all layers."""
+  return math.inf if size.depth is None else size.depth, size.dim
 
 
 def front(points: list[tuple[float, float]]) -> list[int]:

@@ -21,15 +21,15 @@ class TrainState:
 
   Attributes:
     step: optimizer updates made, int32 without axes.
-    variables: of the task; parameters are float32.
+    variables: Variables of the task; parameters are float32.
     opt_state: the optimizer's.
-    average: exponential moving average of the variables, None when off.
+    average: Variables, their exponential moving average; None when off.
   """
 
   step: Any
-  variables: Variables
-  opt_state: PyTree
-  average: PyTree
+  variables: Any
+  opt_state: Any
+  average: Any
 
   @property
   def best(self) -> Variables:

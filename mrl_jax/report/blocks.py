@@ -5,6 +5,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from mrl_jax.rows import Granularity
+
 
 @dataclasses.dataclass(frozen=True)
 class Text:
@@ -81,11 +83,18 @@ class Section:
   blocks: Sequence
 
 
-def sentences(seen, evaluator: str, key: str = 'text'):
+def sentences(evaluation, evaluator: str, key: str = 'text'):
   """What an evaluator says in words, one text or several."""
-  said = seen.details.get(evaluator, {}).get(key) or []
-  for words in [said] if isinstance(said, str) else said:
+  texts = evaluation.detail(evaluator, key)
+  for words in [texts] if isinstance(texts, str) else texts:
     yield Text(str(words))
+
+
+def size(granularity: Granularity) -> str:
+  """`8`, or `l4d8` where the depth is known."""
+  if granularity.depth is None:
+    return f'{granularity.dim:g}'
+  return granularity.name
 
 
 def percent(value, digits: int = 2) -> str:

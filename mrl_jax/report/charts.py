@@ -77,28 +77,28 @@ def draw(
     figure = Figure(figsize=(5, 3.4), layout='constrained')
     plane = figure.add_subplot(facecolor='none')
     for line in lines:
-      plot(plane, line, axes, len(lines))
-    frame(plane, axes)
+      _plot(plane, line, axes, len(lines))
+    _frame(plane, axes)
     keys = [
       blocks.Key(line.label, line.colour, line.style, line.marker)
       for line in lines
     ]
-    if direct(lines, axes):
-      name_ends(plane, lines)
+    if _direct(lines, axes):
+      _name_ends(plane, lines)
       keys = []
     out = io.StringIO()
     figure.savefig(out, format='svg', transparent=True, metadata={'Date': None})
   if len(lines) == 1 and axes.bars:
     keys = []
-  return blocks.Picture(title, clean(out.getvalue(), title), keys, note)
+  return blocks.Picture(title, _clean(out.getvalue(), title), keys, note)
 
 
-def slot(colour: int) -> str:
+def _slot(colour: int) -> str:
   return list(SLOTS)[colour % len(SLOTS)]
 
 
-def plot(plane, line: Line, axes: Axes, count: int) -> None:
-  colour = slot(line.colour)
+def _plot(plane, line: Line, axes: Axes, count: int) -> None:
+  colour = _slot(line.colour)
   if axes.bars:
     plane.bar(line.x, line.y, color=colour, width=0.8, alpha=0.85)
     return
@@ -134,7 +134,7 @@ def plot(plane, line: Line, axes: Axes, count: int) -> None:
     )
 
 
-def frame(plane, axes: Axes) -> None:
+def _frame(plane, axes: Axes) -> None:
   """Labels, ticks, grid; ticks that would touch are left out."""
   plane.set_xlabel(axes.x)
   plane.set_ylabel(axes.y)
@@ -157,7 +157,7 @@ def frame(plane, axes: Axes) -> None:
     plane.xaxis.set_minor_formatter(lambda *_: '')
   if axes.shares:
     plane.set_xscale('log', base=2)
-    plane.xaxis.set_major_formatter(share)
+    plane.xaxis.set_major_formatter(_share)
   if axes.ticks:
     plane.set_xticks(range(len(axes.ticks)), axes.ticks)
   if axes.diagonal:
@@ -167,7 +167,7 @@ def frame(plane, axes: Axes) -> None:
     plane.set_ylim(bottom=0)
 
 
-def share(value: float, _=None) -> str:
+def _share(value: float, _=None) -> str:
   """A power of two as 1, 1/2, 1/4 ..."""
   return f'1/{round(1 / value)}' if 0 < value < 0.9 else f'{value:g}'
 
@@ -183,7 +183,7 @@ def thin(dims: Sequence[float], apart: float = 0.07) -> list[float]:
   return kept[::-1]
 
 
-def direct(lines: Sequence[Line], axes: Axes) -> bool:
+def _direct(lines: Sequence[Line], axes: Axes) -> bool:
   """Whether the lines are few and their names short: no key is needed."""
   return (
     2 <= len(lines) <= 4
@@ -193,7 +193,7 @@ def direct(lines: Sequence[Line], axes: Axes) -> bool:
   )
 
 
-def name_ends(plane, lines: Sequence[Line]) -> None:
+def _name_ends(plane, lines: Sequence[Line]) -> None:
   """Names right of the axes at the heights of the ends, pushed apart."""
   low, high = plane.get_ylim()
   lines = sorted(lines, key=lambda line: line.y[-1])
@@ -208,11 +208,11 @@ def name_ends(plane, lines: Sequence[Line]) -> None:
       (1.02, height - over),
       xycoords='axes fraction',
       va='center',
-      color=slot(line.colour),
+      color=_slot(line.colour),
     )
 
 
-def clean(svg: str, title: str) -> str:
+def _clean(svg: str, title: str) -> str:
   """The drawing alone: no ids, links, fonts; two decimals; page colours."""
   svg = svg[svg.index('<svg') :]
   svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg, flags=re.S)

@@ -1,105 +1,171 @@
-"""Result rows as lines of a chart; a curve has one colour everywhere."""
+"""Curves on a page: their names for people, colours, lines and charts.
 
-from collections.abc import Mapping, Sequence
+A curve has one name and one colour everywhere.
+"""
 
-from mrl_jax.report import charts, published, results
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
-# The curves that say how good a dimension is, in the order they are drawn.
+from mrl_jax import rows
+from mrl_jax.report import blocks, charts
+from mrl_jax.rows import Row
+
+DIMENSIONS = 'dimensions used of the embedding'
+
+# The curves that say how good a dimension is, in the order they are drawn:
+# short name and colour.
 MAIN = {
-  'linear/top1': 0,
-  'probe/top1': 1,
-  'knn/top1': 2,
-  'knn/weighted': 3,
-  'retrieval/map@10': 4,
+  'linear/top1': ('linear head', 0),
+  'probe/top1': ('linear probe', 1),
+  'knn/top1': ('1-NN', 2),
+  'knn/weighted': ('weighted k-NN', 3),
+  'retrieval/map@10': ('mAP@10', 4),
 }
-SHORT = {
-  'linear/top1': 'linear head',
-  'probe/top1': 'linear probe',
+LABELS = {
+  'linear/top1': 'linear head, top-1',
+  'linear/top5': 'linear head, top-5',
+  'probe/top1': 'linear probe, top-1',
   'knn/top1': '1-NN',
   'knn/weighted': 'weighted k-NN',
-  'retrieval/map@10': 'mAP@10',
+  'retrieval/map': 'retrieval mAP',
+  'retrieval/map_min': 'retrieval mAP over min(k, R)',
+  'retrieval/p': 'retrieval precision',
+  'retrieval/r': 'retrieval recall',
+  'retrieval/ndcg': 'retrieval nDCG',
+  'retrieval/mrr': 'retrieval MRR',
+  'retrieval/top1': 'retrieval top-1',
 }
-REFERENCES = (('MRL', 6, 'o'), ('FF', 7, '^'), ('MRL-E', 5, 's'))
-
-BASELINES = (
-  ('SVD', 3, '^'),
-  ('random features', 2, 'D'),
-  ('slimmable', 6, 'X'),
-)
+COUNTED = ('knn/weighted', 'few_shot/top1')  # `(k=20)`; all others `@20`
+STYLES = ('-', '--', ':')
 
 
-def main(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+def label(name: str) -> str:
+  """A curve's name for people."""
+  base, _, rest = name.partition('@')
+  words = LABELS.get(base, base)
+  if not rest:
+    return words
+  return f'{words} (k={rest})' if base in COUNTED else f'{words}@{rest}'
+
+
+def main_name(name: str) -> str | None:
+  """The key of MAIN that a curve stands under, None if there is none.
+
+  Without a k that is an option: `knn/weighted@20` is `knn/weighted`.
+  """
+  base = name.partition('@')[0]
+  return next((key for key in (name, base) if key in MAIN), None)
+
+
+def short(name: str) -> str:
+  """A main curve's short name for people, any other's name as it is."""
+  return MAIN.get(main_name(name), (name,))[0]
+
+
+def colour(name: str, other: int = 0) -> int:
+  """The colour of a main curve; `other` if it is not one."""
+  return MAIN.get(main_name(name), (name, other))[1]
+
+
+def main(points: Iterable[Row]) -> dict[str, list[Row]]:
   """The main curves that were measured, by their full names."""
-  found = results.curves(rows)
+  curves = rows.curves(points)
   return {
-    name: points
-    for base in MAIN
-    for name, points in found.items()
-    if base in (name, name.partition('@')[0])
+    name: curves[name]
+    for key in MAIN
+    for name in curves
+    if main_name(name) == key
   }
 
 
-def base(name: str) -> str:
-  """A main curve's name without a k that is an option: `knn/weighted`."""
-  return name if name in MAIN else name.partition('@')[0]
-
-
-def line(
+def lines(
   label: str,
-  points: Sequence[Mapping],
+  points: Iterable[Mapping],
   colour: int,
   *,
   x: str = 'dim',
   style: str = '-',
   scale: float = 100,
-) -> charts.Line:
-  """Rows as a line in percent; dims that were not trained are hollow."""
-  points = sorted((p for p in points if x in p), key=lambda p: p[x])
-  return charts.Line(
-    label,
-    [p[x] for p in points],
-    [scale * p['value'] for p in points],
-    [scale * p.get('ci_low', p['value']) for p in points],
-    [scale * p.get('ci_high', p['value']) for p in points],
-    colour=colour,
-    style=style,
-    marker=charts.MARKERS[colour % len(charts.MARKERS)],
-    hollow=frozenset(p[x] for p in points if not p.get('trained', True)),
+) -> list[charts.Line]:
+  """Rows as lines in percent, one per depth, the deepest in `style`.
+
+  Rows without `x` are left out. Granularities that were not trained are
+  hollow.
+  """
+  depths: dict[int | None, list] = {}
+  for point in points:
+    if point.get(x) is not None:
+      depths.setdefault(point.get('depth'), []).append(point)
+  deepest = sorted(
+    depths, key=lambda depth: -math.inf if depth is None else -depth
   )
+  drawn = []
+  for index, depth in enumerate(deepest):
+    curve = sorted(depths[depth], key=lambda point: point[x])
+    drawn.append(
+      charts.Line(
+        label if depth is None else f'{label}, {depth} layers',
+        [point[x] for point in curve],
+        [scale * point['value'] for point in curve],
+        low=_ends(curve, 'ci_low', scale),
+        high=_ends(curve, 'ci_high', scale),
+        colour=colour,
+        style=_style(style, index),
+        marker=charts.MARKERS[(colour + index) % len(charts.MARKERS)],
+        hollow=frozenset(p[x] for p in curve if not p.get('trained', True)),
+      )
+    )
+  return drawn
 
 
-def main_lines(rows: Sequence[Mapping]) -> list[charts.Line]:
+def _ends(curve: Sequence[Mapping], key: str, scale: float) -> list[float]:
+  """One end of the intervals of rows; empty if no row has any."""
+  if not any(key in point for point in curve):
+    return []
+  return [scale * point.get(key, point['value']) for point in curve]
+
+
+def _style(style: str, index: int) -> str:
+  """Another style for each depth; points stay points."""
+  if not style:
+    return style
+  return STYLES[(STYLES.index(style) + index) % len(STYLES)]
+
+
+def main_lines(points: Iterable[Row]) -> list[charts.Line]:
+  """The main curves as lines under their short names."""
   return [
-    line(SHORT[base(name)], points, MAIN[base(name)])
-    for name, points in main(rows).items()
+    line
+    for name, curve in main(points).items()
+    for line in lines(short(name), curve, colour(name))
   ]
 
 
-def references(
-  name: str, words: tuple = REFERENCES, relative: bool = False
+def metric_lines(
+  evaluation, evaluator: str, metrics: Mapping[str, tuple[str, int]], **options
 ) -> list[charts.Line]:
-  """Published curves beside one of ours, dotted.
-
-  In percent, or in percent of their full width if `relative`.
-  """
-  known = {found['name']: found for found in published.beside(name)}
+  """Curves of an evaluator as lines: {metric[@k]: (label, colour)}."""
   return [
-    charts.Line(
-      f'{word}, published',
-      known[word]['dims'],
-      [
-        100 * value / known[word]['values'][-1] if relative else value
-        for value in known[word]['values']
-      ],
-      colour=colour,
-      style=':',
-      marker=marker,
+    line
+    for metric, (label, colour) in metrics.items()
+    for line in lines(
+      label, evaluation.curve(f'{evaluator}/{metric}'), colour, **options
     )
-    for word, colour, marker in words
-    if word in known
   ]
 
 
 def dims(*lines: charts.Line) -> list[float]:
-  """Every x of some lines, increasing: the ticks of their axis."""
-  return sorted({x for found in lines for x in found.x})
+  """Every x of lines, increasing: the ticks of their axis."""
+  return sorted({x for line in lines for x in line.x})
+
+
+def against_dimension(
+  title: str,
+  y: str,
+  lines: Sequence[charts.Line],
+  note: str = '',
+  y_from_zero: bool = False,
+) -> list[blocks.Picture]:
+  """A chart of lines over the dimension; no chart if there are no lines."""
+  axes = charts.Axes(DIMENSIONS, y, dims=dims(*lines), y_from_zero=y_from_zero)
+  return [charts.draw(title, axes, lines, note)] if lines else []

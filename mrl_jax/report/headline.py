@@ -1,50 +1,60 @@
 """The answer in words: which dimension, at which precision, to deploy."""
 
-from mrl_jax.report import blocks, curves, results
+from collections.abc import Sequence
+
+from mrl_jax.report import blocks, curves
+from mrl_jax.rows import Row
 
 POINTS = 0.01  # how far below the full width an interval may reach
 
 
-def words(seen) -> list[str]:
+def words(evaluation) -> list[str]:
   """Sentences: the recommendation first, then what each curve keeps."""
-  said = [recommended(seen) or smallest(seen.rows)]
-  for name, points in curves.main(seen.rows).items():
+  sentences = [_recommended(evaluation) or smallest(evaluation.rows)]
+  for name, points in curves.main(evaluation.rows).items():
+    points = _of_full_depth(points)
     small, full = points[0], points[-1]
-    if len(points) > 1 and curves.base(name) != 'knn/weighted':
-      said.append(
-        f'{results.label(name)}: {blocks.percent(small["value"], 1)}% with '
+    if len(points) > 1 and curves.main_name(name) != 'knn/weighted':
+      sentences.append(
+        f'{curves.label(name)}: {blocks.percent(small["value"], 1)}% with '
         f'{small["dim"]:g} of {full["dim"]:g} dimensions, '
         f'{blocks.percent(full["value"], 1)}% with all.'
       )
-  return [sentence for sentence in said if sentence]
+  return [sentence for sentence in sentences if sentence]
 
 
-def recommended(seen) -> str:
+def _of_full_depth(points: Sequence[Row]) -> list[Row]:
+  """The rows of a curve with as many layers as its last one."""
+  depth = points[-1].get('depth')
+  return [row for row in points if row.get('depth') == depth]
+
+
+def _recommended(evaluation) -> str:
   """The recommendation of `precision`, '' if there is none."""
-  found = seen.details.get('precision', {}).get('recommendation')
-  text = found.get('text') if isinstance(found, dict) else None
+  text = evaluation.recommendation.get('text')
   return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 
-def smallest(rows) -> str:
+def smallest(points: Sequence[Row]) -> str:
   """The smallest dim whose interval ends within a point of the full width.
 
   Of the first main curve that is an accuracy; '' if there is none.
   """
-  for name, points in curves.main(rows).items():
-    full = points[-1]
-    enough = [p for p in points if p['ci_low'] >= full['value'] - POINTS]
-    if len(points) < 2:
+  for name, curve in curves.main(points).items():
+    curve = _of_full_depth(curve)
+    full, label = curve[-1], curves.label(name)
+    if len(curve) < 2:
       continue
+    enough = [row for row in curve if row['ci_low'] >= full['value'] - POINTS]
     if not enough or enough[0] is full:
       return (
         f'No dimension below {full["dim"]:g} is surely within one point of '
-        f'the full width in {results.label(name)}.'
+        f'the full width in {label}.'
       )
     first = enough[0]
     return (
       f'{first["dim"]:g} of {full["dim"]:g} dimensions are enough: '
-      f'{results.label(name)} {blocks.percent(first["value"], 1)}% '
+      f'{label} {blocks.percent(first["value"], 1)}% '
       f'({blocks.percent(first["ci_low"], 1)} to '
       f'{blocks.percent(first["ci_high"], 1)}) against '
       f'{blocks.percent(full["value"], 1)}% with all (chosen on these queries).'

@@ -8,15 +8,15 @@ from mrl_jax.report import blocks, tables
 def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
   """A document with the same words and tables as the page."""
   first, *rest = sections
-  parts = [f'# {plain(title)}', plain(sub), *contents(first)]
+  parts = [f'# {plain(title)}', plain(sub), *_contents(first)]
   for section in rest:
-    found = contents(section)
+    found = _contents(section)
     if found:
       parts += [f'## {plain(section.title)}', *found]
   return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def contents(section: blocks.Section) -> list[str]:
+def _contents(section: blocks.Section) -> list[str]:
   out = []
   for block in section.blocks:
     if isinstance(block, blocks.Text):

@@ -53,7 +53,7 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
   """A whole document; the first section stands above the navigation."""
   first, *rest = sections
   links = ''.join(
-    f'<a href="#{anchor(section.title)}">{html.escape(section.title)}</a>'
+    f'<a href="#{_anchor(section.title)}">{html.escape(section.title)}</a>'
     for section in rest
   )
   return '\n'.join(
@@ -61,14 +61,14 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
       '<!doctype html><html lang="en"><head><meta charset="utf-8">',
       '<meta name="viewport" content="width=device-width,initial-scale=1">',
       f'<title>{html.escape(title)}</title>',
-      f'<style>{STYLE % (colours(charts.COLOURS), colours(DARK))}</style>',
+      f'<style>{STYLE % (_colours(charts.COLOURS), _colours(DARK))}</style>',
       f'</head><body><h1>{html.escape(title)}</h1>',
       f'<p class="soft">{html.escape(sub)}</p>',
-      contents(first),
+      _contents(first),
       f'<nav aria-label="sections">{links}</nav>',
       *(
-        f'<section id="{anchor(section.title)}">'
-        f'<h2>{html.escape(section.title)}</h2>{contents(section)}</section>'
+        f'<section id="{_anchor(section.title)}">'
+        f'<h2>{html.escape(section.title)}</h2>{_contents(section)}</section>'
         for section in rest
       ),
       '</body></html>\n',
@@ -76,15 +76,15 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
   )
 
 
-def colours(values) -> str:
+def _colours(values) -> str:
   return ''.join(f'--c{slot}:{value};' for slot, value in enumerate(values))
 
 
-def anchor(title: str) -> str:
+def _anchor(title: str) -> str:
   return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
 
 
-def contents(section: blocks.Section) -> str:
+def _contents(section: blocks.Section) -> str:
   """Blocks in order; pictures that follow each other share a grid."""
   out = []
   for kind, group in itertools.groupby(section.blocks, type):
@@ -95,13 +95,13 @@ def contents(section: blocks.Section) -> str:
   return '\n'.join(out)
 
 
-def text(block: blocks.Text) -> str:
+def _text(block: blocks.Text) -> str:
   kind = 'strong' if block.strong else 'soft'
   return f'<p class="{kind}">{html.escape(block.words)}</p>'
 
 
-def picture(block: blocks.Picture) -> str:
-  keys = ''.join(map(key, block.keys))
+def _picture(block: blocks.Picture) -> str:
+  keys = ''.join(map(_key, block.keys))
   note = f'<p class="soft">{html.escape(block.note)}</p>' if block.note else ''
   return (
     f'<figure><figcaption>{html.escape(block.title)}</figcaption>'
@@ -110,7 +110,7 @@ def picture(block: blocks.Picture) -> str:
   )
 
 
-def key(entry: blocks.Key) -> str:
+def _key(entry: blocks.Key) -> str:
   """The line and the marker of a curve, in its colour, and its label."""
   colour = f'var(--c{entry.colour % len(charts.COLOURS)})'
   line = {'-': 'solid', '--': 'dashed', ':': 'dotted'}.get(entry.style)
@@ -122,7 +122,7 @@ def key(entry: blocks.Key) -> str:
   )
 
 
-def table(block: blocks.Table) -> str:
+def _table(block: blocks.Table) -> str:
   head = ''.join(f'<th scope="col">{html.escape(c)}</th>' for c in block.header)
   lines = ''.join(
     '<tr>' + ''.join(f'<td>{html.escape(c)}</td>' for c in line) + '</tr>\n'
@@ -138,16 +138,16 @@ def table(block: blocks.Table) -> str:
   return f'<details><summary>{title}</summary>{made}</details>'
 
 
-def card(block: blocks.Card) -> str:
+def _card(block: blocks.Card) -> str:
   rows = ''.join(
     f'<p class="soft">{html.escape(words)}</p>'
-    f'<div class="strip">{"".join(map(thumb, images))}</div>'
+    f'<div class="strip">{"".join(map(_thumb, images))}</div>'
     for words, images in block.rows
   )
   return f'<div><h3>{html.escape(block.title)}</h3>{rows}</div>'
 
 
-def thumb(image: blocks.Image) -> str:
+def _thumb(image: blocks.Image) -> str:
   kind = {True: ' right', False: ' wrong', None: ''}[image.right]
   words = html.escape(image.words, quote=True)
   return (
@@ -157,15 +157,15 @@ def thumb(image: blocks.Image) -> str:
   )
 
 
-def code(block: blocks.Code) -> str:
+def _code(block: blocks.Code) -> str:
   title, content = html.escape(block.title), html.escape(block.text)
   return f'<details><summary>{title}</summary><pre>{content}</pre></details>'
 
 
 DRAWN = {
-  blocks.Text: text,
-  blocks.Table: table,
-  blocks.Card: card,
-  blocks.Picture: picture,
-  blocks.Code: code,
+  blocks.Text: _text,
+  blocks.Table: _table,
+  blocks.Card: _card,
+  blocks.Picture: _picture,
+  blocks.Code: _code,
 }

@@ -1,12 +1,14 @@
 """The main curves as a picture of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from mrl_jax.report import charts, curves, results
+from mrl_jax import rows
+from mrl_jax.report import charts, curves
+from mrl_jax.rows import Row
 
 
-def accuracy_vs_dimension(path: str | Path, rows: Sequence[Mapping]) -> None:
+def accuracy_vs_dimension(path: str | Path, points: Sequence[Row]) -> None:
   """Draws a line per main curve with its 95% band; dims on a log2 axis.
 
   Without any main curve, the first few of all. Open markers are dimensions
@@ -16,15 +18,19 @@ def accuracy_vs_dimension(path: str | Path, rows: Sequence[Mapping]) -> None:
 
   figure = Figure(figsize=(7, 4.4), dpi=150, layout='constrained')
   axes = figure.add_subplot()
-  main, every = curves.main(rows), list(results.curves(rows).items())
-  for index, (name, points) in enumerate(main.items() or every[:6]):
-    colour = curves.MAIN.get(curves.base(name), index)
-    line = curves.line(results.label(name), points, colour)
-    shade = charts.COLOURS[colour % len(charts.COLOURS)]
+  for line in _lines(points):
+    shade = charts.COLOURS[line.colour % len(charts.COLOURS)]
     axes.fill_between(
       line.x, line.low, line.high, color=shade, alpha=0.13, linewidth=0
     )
-    axes.plot(line.x, line.y, color=shade, linewidth=1.8, label=line.label)
+    axes.plot(
+      line.x,
+      line.y,
+      color=shade,
+      linestyle=line.style,
+      linewidth=1.8,
+      label=line.label,
+    )
     for x, y in zip(line.x, line.y):
       axes.plot(
         x,
@@ -34,13 +40,13 @@ def accuracy_vs_dimension(path: str | Path, rows: Sequence[Mapping]) -> None:
         markersize=5,
         markerfacecolor='white' if x in line.hollow else shade,
       )
-  dims = charts.thin([row['dim'] for row in rows])
+  dims = charts.thin([row['dim'] for row in points])
   axes.set_xscale('log', base=2)
   axes.set_xticks(dims, [f'{dim:g}' for dim in dims])
   axes.minorticks_off()
-  axes.set_xlabel('dimensions used of the embedding')
+  axes.set_xlabel(curves.DIMENSIONS)
   axes.set_ylabel('%')
-  step = rows[0].get('step') if rows else None
+  step = points[0].get('step') if points else None
   axes.set_title(
     'Accuracy against dimension, 95% intervals'
     + (f', step {step:,}' if isinstance(step, int) else ''),
@@ -49,6 +55,18 @@ def accuracy_vs_dimension(path: str | Path, rows: Sequence[Mapping]) -> None:
   )
   axes.grid(axis='y', color='#e5e5e5', linewidth=0.8)
   axes.spines[['top', 'right']].set_visible(False)
-  if rows:
+  if points:
     axes.legend(frameon=False, loc='lower right')
   figure.savefig(path)
+
+
+def _lines(points: Sequence[Row]) -> list[charts.Line]:
+  """The main curves; without any, the first few of all."""
+  names = curves.main(points) or dict(list(rows.curves(points).items())[:6])
+  return [
+    line
+    for index, (name, curve) in enumerate(names.items())
+    for line in curves.lines(
+      curves.label(name), curve, curves.colour(name, index)
+    )
+  ]

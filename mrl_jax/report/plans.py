@@ -30,12 +30,12 @@ def at(step: dict, path: str):
   return step
 
 
-def show(value, unit: str) -> str:
+def _show(value, unit: str) -> str:
   """A number for people: 1.5 GiB, 6.75 TFLOP, 34.3 ms, 34.9%."""
   if value is None:
     return '-'
   if unit == 'messages':
-    return f'{value["count"]:,}, {show(value["bytes"], "B")}'
+    return f'{value["count"]:,}, {_show(value["bytes"], "B")}'
   if unit == '%':
     return f'{value:.1%}'
   if unit == 's':
@@ -62,17 +62,17 @@ def text(report: dict) -> str:
     ratio = ''
     if unit in ('B', 'FLOP', 's') and len(values) > 1 and all(values):
       ratio = f'{values[0] / values[1]:.4f}'
-    lines.append((label, *(show(value, unit) for value in values), ratio))
+    lines.append((label, *(_show(value, unit) for value in values), ratio))
   widths = [max(map(len, column)) for column in zip(*lines)]
   rows = [
     line[0].ljust(widths[0])
     + ''.join(f'  {cell:>{w}}' for cell, w in zip(line[1:], widths[1:]))
     for line in lines
   ]
-  return '\n'.join([heading(report), *(row.rstrip() for row in rows)])
+  return '\n'.join([_heading(report), *(row.rstrip() for row in rows)])
 
 
-def heading(report: dict) -> str:
+def _heading(report: dict) -> str:
   """The lines above the columns: what was compiled, and the verdict."""
   chip, step = report['chip'], next(iter(report['steps'].values()))
   mesh = ' x '.join(f'{axis} {size}' for axis, size in report['mesh'].items())
@@ -83,12 +83,12 @@ def heading(report: dict) -> str:
     f'{chip["bandwidth"] / 1e9:.0f} GB/s',
     f'mesh {mesh}, global batch {report["batch_size"]:,}',
     f'{"fits" if memory["fits"] else "DOES NOT FIT"}: '
-    f'{show(memory["total"], "B")}, {memory["share"]:.1%} of the usable',
+    f'{_show(memory["total"], "B")}, {memory["share"]:.1%} of the usable',
   ]
   if seconds:
     rate = report['batch_size'] / seconds
     lines.append(
-      f'roofline {show(seconds, "s")} a step, bound by {step["bound_by"]}: '
+      f'roofline {_show(seconds, "s")} a step, bound by {step["bound_by"]}: '
       f'{rate:,.0f} examples/s'
     )
   if 'largest_batch' in report:

@@ -1,66 +1,81 @@
 """Result rows as tables: for the terminal, for Markdown and for the page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from mrl_jax.report import blocks, curves, results
+from mrl_jax import rows
+from mrl_jax.report import blocks, curves
+from mrl_jax.rows import Row
 
 WIDTH = 100  # columns of a terminal
 STAR = '* not a trained dimension'
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # header, lines
 
 
-def cells(
-  rows: Iterable[Mapping], names: Sequence[str] = ()
-) -> tuple[list[str], list[list[str]]]:
-  """(header, lines): a line per dimension, a column per curve, in percent.
+def by_size(
+  corner: str,
+  columns: Mapping[str, Sequence[Row]],
+  show: Callable[[Row | None], str] = blocks.interval,
+  mark: str = '*',
+) -> Cells:
+  """A line per granularity, a column per curve.
 
-  All curves, or those named. Untrained dimensions carry an asterisk.
+  `corner` is the header of the first column, `show` makes a cell of a row,
+  `mark` follows the granularities that were not trained.
   """
-  found = results.curves(rows)
-  found = {name: found[name] for name in names or found}
   trained = {
-    row['dim']: row.get('trained', True)
-    for points in found.values()
-    for row in points
+    rows.granularity(row): row.get('trained', True)
+    for curve in columns.values()
+    for row in curve
   }
-  lines = []
-  for dim in sorted(trained):
-    line = [f'{dim:g}' if trained[dim] else f'{dim:g}*']
-    for points in found.values():
-      line.append(at(points, dim))
-    lines.append(line)
-  return ['dim', *(results.label(name) for name in found)], lines
+  lines = [
+    [
+      blocks.size(size) + ('' if trained[size] else mark),
+      *(show(rows.at(curve, size)) for curve in columns.values()),
+    ]
+    for size in rows.granularities(
+      row for curve in columns.values() for row in curve
+    )
+  ]
+  return [corner, *columns], lines
 
 
-def at(points: Sequence[Mapping], dim: float) -> str:
-  """The value of a curve at a dim with its interval, `-` if there is none."""
-  return blocks.interval(next((r for r in points if r['dim'] == dim), None))
+def transposed(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Cells:
+  """Lines as columns and columns as lines; the corner stays."""
+  header, *lines = zip(header, *lines)
+  return header, lines
 
 
-def text(rows: Sequence[Mapping], recommendation: str = '') -> str:
+def cells(points: Iterable[Row], names: Iterable[str] = ()) -> Cells:
+  """A line per granularity, a column per curve, in percent.
+
+  All curves, or those named. Untrained granularities carry an asterisk.
+  """
+  measured = rows.curves(points)
+  names = list(names) or measured
+  return by_size('dim', {curves.label(name): measured[name] for name in names})
+
+
+def text(points: Iterable[Row], recommendation: str = '') -> str:
   """What a terminal shows: the main curves, the cascade, a recommendation.
 
   All rows stand in the files.
   """
-  rows = list(rows)
-  names = list(curves.main(rows)) or list(results.curves(rows))[:4]
-  header, lines = cells(rows, names) if names else (['dim'], [])
-  if width([header, *lines]) > WIDTH:
-    header = ['dim', *(short(name) for name in names)]
-    lines = [[narrow(cell) for cell in line] for line in lines]
-  out = [aligned(header, lines)]
+  points = list(points)
+  names = list(curves.main(points)) or list(rows.curves(points))[:4]
+  header, lines = cells(points, names)
+  if _width([header, *lines]) > WIDTH:
+    header = ['dim', *map(curves.short, names)]
+    lines = [[_narrow(cell) for cell in line] for line in lines]
+  out = [_aligned(header, lines)]
   if any(line[0].endswith('*') for line in lines):
     out.append(STAR)
-  out += cascades(rows)
+  out += _cascades(points)
   if recommendation:
     out.append(f'recommended: {recommendation}')
   return '\n'.join(out)
 
 
-def short(name: str) -> str:
-  return curves.SHORT.get(curves.base(name), name)
-
-
-def narrow(cell: str) -> str:
+def _narrow(cell: str) -> str:
   """`98.33 (96.4 to 99.2)` as `98.3 (96.4-99.2)`."""
   value, _, rest = cell.partition(' ')
   if not rest:
@@ -68,12 +83,12 @@ def narrow(cell: str) -> str:
   return f'{float(value):.1f} {rest.replace(" to ", "-")}'
 
 
-def width(lines: Sequence[Sequence[str]]) -> int:
+def _width(lines: Sequence[Sequence[str]]) -> int:
   columns = [max(map(len, column)) for column in zip(*lines)]
   return sum(columns) + 2 * (len(columns) - 1)
 
 
-def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Columns to the right, a rule under the header."""
   widths = [max(map(len, column)) for column in zip(header, *lines)]
   rule = ['-' * width for width in widths]
@@ -83,31 +98,31 @@ def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   )
 
 
-def cascades(rows: Iterable[Mapping]) -> list[str]:
+def _cascades(points: Iterable[Row]) -> list[str]:
   """The paper's cascade and the first that bounds its risk and saves."""
-  found = [
+  policies = [
     row
-    for row in rows
+    for row in points
     if (row['evaluator'], row['metric']) == ('cascade', 'top1')
     and 'expected_dim' in row
   ]
   bounded = [
     row
-    for row in found
+    for row in policies
     if row.get('variant', '').startswith('risk')
     and row['expected_dim'] < row['dim']
   ]
-  shown = [row for row in found if row.get('variant') == 'paper']
+  paper = [row for row in policies if row.get('variant') == 'paper']
   return [
     f'cascade, {row.get("variant", "")}: {blocks.interval(row)} with '
     f'{row["expected_dim"]:.1f} of {row["dim"]:g} dimensions on average'
-    for row in shown + bounded[:1]
+    for row in paper + bounded[:1]
   ]
 
 
-def markdown(rows: Iterable[Mapping]) -> str:
-  """Every curve as one Markdown table, a line per dimension."""
-  return grid(*cells(rows))
+def markdown(points: Iterable[Row]) -> str:
+  """Every curve as one Markdown table, a line per granularity."""
+  return grid(*cells(points))
 
 
 def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -119,46 +134,40 @@ def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   )
 
 
-def full(seen) -> list[blocks.Table]:
+def full(evaluation) -> list[blocks.Table | blocks.Text]:
   """Every row of an evaluation, a folded table per evaluator.
 
-  Where rows have extras a row is a line; else a curve is, a column per dim.
+  Where rows have extras a row is a line; else a curve is, a column per
+  granularity.
   """
-  tables = []
-  for name in dict.fromkeys(row['evaluator'] for row in seen.rows):
-    rows = [row for row in seen.rows if row['evaluator'] == name]
-    extras = list(
-      dict.fromkeys(k for row in rows for k in row if scalar(row, k))
-    )
-    header, lines = long(rows, extras) if extras else wide(rows)
-    fold = f'{name}, {len(rows)} rows'
-    tables.append(blocks.Table(header, lines, fold=fold))
-  return tables
+  evaluators: dict[str, list[Row]] = {}
+  for row in evaluation.rows:
+    evaluators.setdefault(row['evaluator'], []).append(row)
+  contents = [
+    blocks.Table(*_every(points), fold=f'{name}, {len(points)} rows')
+    for name, points in evaluators.items()
+  ]
+  if not all(row.get('trained', True) for row in evaluation.rows):
+    contents.append(blocks.Text(STAR))
+  return contents
 
 
-def scalar(row: Mapping, key: str) -> bool:
-  return key not in results.KEYS and isinstance(row[key], int | float | str)
-
-
-def long(rows, extras) -> tuple[list[str], list[list[str]]]:
+def _every(points: Sequence[Row]) -> Cells:
+  extras = dict.fromkeys(
+    key
+    for row in points
+    for key, value in row.items()
+    if key not in rows.KEYS and isinstance(value, int | float | str)
+  )
+  if not extras:
+    return transposed(*by_size('curve, %', rows.curves(points)))
   lines = [
     [
-      results.curve_name(row),
-      f'{row["dim"]:g}',
+      rows.curve_name(row),
+      blocks.size(rows.granularity(row)),
       blocks.interval(row),
       *(blocks.number(row.get(key, '-')) for key in extras),
     ]
-    for row in rows
+    for row in points
   ]
   return ['curve', 'dim', 'value, %', *extras], lines
-
-
-def wide(rows) -> tuple[list[str], list[list[str]]]:
-  dims = sorted({row['dim'] for row in rows})
-  trained = {row['dim']: row.get('trained', True) for row in rows}
-  lines = [
-    [name] + [at(points, dim) for dim in dims]
-    for name, points in results.curves(rows).items()
-  ]
-  header = [f'{dim:g}' + '*' * (not trained[dim]) for dim in dims]
-  return ['curve, %', *header], lines

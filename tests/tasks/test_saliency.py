@@ -97,8 +97,8 @@ def test_nothing_beyond_the_prefix_matters(pool):
   task, variables = make_task(pool, 'mrl_e')
   look, params = jitted(task.saliency), variables.params
   before = look(variables, BATCH, WANTED, DIMS)
-  kernel = params['head']['kernel'].copy()
-  kernel[8:] *= RNG.normal(size=(24, 1))
+  kernel = params['head']['kernel']
+  kernel = kernel.at[8:].multiply(RNG.normal(size=(24, 1)))
   changed = params | {'head': params['head'] | {'kernel': kernel}}
   after = look(variables._replace(params=changed), BATCH, WANTED, DIMS)
   np.testing.assert_array_equal(before[:2], after[:2])

@@ -1,0 +1,36 @@
+"""baselines: the prefix beside other ways to the same size."""
+
+from mrl_jax.report import curves, published
+
+# Variant -> label and colour.
+WAYS = {
+  'prefix': ('prefix', 0),
+  'pca': ('PCA', 1),
+  'svd': ('SVD', 3),
+  'random_subset': ('random subset', 2),
+  'random_projection': ('random projection', 4),
+  'random_rotation': ('random rotation', 5),
+  'ff': ('trained at that size (FF)', 7),
+}
+# Metric -> what the page calls it, and our curve of published baselines.
+METRICS = {
+  'knn_top1': ('1-NN', 'knn/top1'),
+  'probe_top1': ('linear probe', 'linear/top1'),
+  'linear_top1': ('linear head', 'linear/top1'),
+}
+
+
+def baselines(evaluation):
+  """A chart per metric; all ways reduce the same embedding but for FF."""
+  for metric, (word, beside) in METRICS.items():
+    lines = []
+    ways = evaluation.by('variant', 'baselines', metric)
+    for way, points in ways.items():
+      label, colour = WAYS.get(way, (way, len(lines)))
+      style = '-' if way in ('prefix', 'ff') else '--'
+      lines += curves.lines(label, points, colour, style=style)
+    if lines and published.comparable(evaluation.config):
+      lines += published.lines(beside, published.BASELINES)
+    yield from curves.against_dimension(
+      f'Baselines at the same size, {word}', '%', lines
+    )

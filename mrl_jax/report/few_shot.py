@@ -1,0 +1,16 @@
+"""few_shot: the nearest class mean from a few examples per class."""
+
+from mrl_jax.report import blocks, curves
+
+
+def few_shot(evaluation):
+  """Accuracy against dimension, a curve per number of examples."""
+  shots = evaluation.by('k', 'few_shot', 'top1')
+  lines = []
+  for colour, k in enumerate(sorted(shots, key=lambda k: k or 0)):
+    label = f'{k} shot{"" if k == 1 else "s"}'
+    lines += curves.lines(label, shots[k], colour)
+  yield from blocks.sentences(evaluation, 'few_shot')
+  yield from curves.against_dimension(
+    'Few examples per class, nearest mean', '%', lines
+  )

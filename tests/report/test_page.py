@@ -1,0 +1,177 @@
+"""The page against the rows it is made of."""
+
+import html
+import re
+
+import pytest
+
+from mrl_jax import rows
+from mrl_jax.report import page, tables
+from tests.samples.report import (
+  DIMS,
+  all_details,
+  all_rows,
+  few_rows,
+  grown,
+  made,
+  precision_rows,
+  row,
+)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """Everything at once: (folder, page)."""
+  return made(tmp_path_factory.mktemp('whole'), all_rows(), all_details())
+
+
+def test_the_page_stands_alone_and_is_light(whole):
+  _, text = whole
+  assert len(text.encode()) < 1_000_000
+  assert not re.search(r'https?:|xlink|//[a-z]+\.', text)
+  loads = re.findall(r'(?:src|href)="([^"]{0,20})', text)
+  assert loads and all(u.startswith(('#', 'data:image/png')) for u in loads)
+  assert not re.search(r'url\((?!#)', text)
+  assert '<script' not in text
+  assert 'left out' not in text
+
+
+def test_every_section_has_its_charts(whole):
+  _, text = whole
+  for title in (
+    'Accuracy against dimension;Kept of the full width;'
+    'Baselines at the same size, 1-NN;Baselines at the same size, linear probe;'
+    'Few examples per class, nearest mean;'
+    'Accuracy against the expected dimension;First right at;'
+    'Retrieval against dimension;Search: recall@10 against work;'
+    'Search: top-1 against work;Search: recall against time, in batches;'
+    'Search: recall against time, one by one;1-NN top-1 against bytes;'
+    'Calibration error (ECE);Accuracy of what it is sure of;Groups of classes;'
+    'Classes that gain most and least with size;Corrupted images;'
+    'Cosine similarity of pairs;How cosines are spread'
+  ).split(';'):
+    assert f'<figcaption>{html.escape(title)}</figcaption>' in text, title
+    assert f'aria-label="{title}"' in text
+  for anchor in re.findall(r'href="#([a-z-]+)"', text):
+    assert text.count(f'id="{anchor}"') == 1
+
+
+def test_the_device_is_drawn_against_time_only(whole):
+  _, text = whole
+  figures = re.findall(r'(?s)<figure><figcaption>Search: .*?</figure>', text)
+  assert len(figures) == 4
+  for figure in figures:
+    assert ('exact on the device' in figure) == ('against time' in figure)
+    assert 'exact on the prefix' in figure
+  assert text.count('exact on the device') == 2
+
+
+def test_every_row_is_in_the_page_and_in_markdown(whole):
+  folder, text = whole
+  written = (folder / 'report.md').read_text()
+  for found in all_rows():
+    value, low, high = (found[key] for key in ('value', 'ci_low', 'ci_high'))
+    cell = f'{100 * value:.2f} ({100 * low:.1f} to {100 * high:.1f})'
+    if found['evaluator'] == 'cosine':
+      cell = f'{value:.4g} ({low:.4g} to {high:.4g})'
+    assert f'<td>{cell}</td>' in text
+    assert f'| {cell} |' in written
+  name = rows.curve_name(all_rows()[0])
+  line = re.search(rf'<tr><td>{name}</td>.*', text)[0]
+  values = [float(v) for v in re.findall(r'<td>([\d.]+) \(', line)]
+  assert values == [round(100 * grown(d, 0.912, 0.2), 2) for d in DIMS]
+
+
+def test_text_is_escaped_everywhere(tmp_path):
+  points = few_rows() + [row('<i>x', '<i>y', 8, 0.5, variant='<i>&"z')]
+  details = all_details()
+  details['classes']['classes'][0]['name'] = '<i>class'
+  details['precision']['recommendation']['text'] = 'use <i>8'
+  details['examples']['examples'][0]['name'] = '"><i>'
+  _, text = made(tmp_path, points, details, {'note': '<i>&'})
+  assert '<i>' not in text and '&lt;i&gt;&amp;' in text
+  assert '"><i>' not in text
+
+
+def test_an_image_that_is_not_base64_is_refused(tmp_path):
+  details = {'examples': all_details()['examples']}
+  details['examples']['examples'][0]['image'] = '" onerror="x'
+  _, text = made(tmp_path, few_rows(), details)
+  assert 'onerror' not in text and 'neighbours was left out' in text
+
+
+@pytest.mark.parametrize('kept', ['linear', 'cascade', 'search', 'cosine', ''])
+def test_missing_evaluators(tmp_path, kept):
+  points = [r for r in all_rows() if r['evaluator'] == kept]
+  _, text = made(tmp_path, points)
+  assert 'left out' not in text
+  assert all(r['evaluator'] in text for r in points)
+  assert tables.text(points)
+
+
+@pytest.mark.parametrize('trained', [True, None])
+def test_a_run_without_labels_or_a_linear_head(tmp_path, trained):
+  """Retrieval, search and precision only; rows may not know what is trained."""
+  kinds = ('retrieval', 'search', 'precision')
+  points = [r for r in all_rows() if r['evaluator'] in kinds]
+  points = [r for r in points if r['metric'] not in ('top1', 'map')]
+  if trained is None:
+    points = [{k: v for k, v in r.items() if k != 'trained'} for r in points]
+  recall = [r for r in precision_rows() if r['dim'] > 8]
+  points += [{**r, 'metric': 'recall', 'k': 10} for r in recall]
+  details = {name: all_details()[name] for name in ('search', 'precision')}
+  folder, text = made(tmp_path, points, details)
+  assert 'left out' not in text
+  for title in (
+    'Retrieval against dimension',
+    'Search: recall@10 against work',
+    'recall@10 against bytes',
+  ):
+    assert f'<figcaption>{title}</figcaption>' in text
+  assert 'Accuracy against dimension</h2>' not in text
+  assert 'A dimension per example' not in text
+  assert (folder / 'accuracy_vs_dimension.png').stat().st_size > 10_000
+
+
+MALFORMED = {
+  'cosine': {'dims': [8], 'histograms': {'negative': [[1], [2]]}},
+  'calibration': {'dims': [8], 'reliability': [[{'count': 99}]]},
+  'classes': {'classes': [{'name': 'a'}]},
+  'search': {'methods': 7},
+  'cascade': {'fixed': [{'dim': 8}]},
+  'examples': {'examples': [{}]},
+  'precision': {'recommendation': 'text'},
+}
+
+
+def test_malformed_details_are_named_and_the_rest_is_drawn(tmp_path):
+  _, text = made(tmp_path, all_rows(), MALFORMED)
+  for (
+    part
+  ) in 'diagram trends methods milliseconds cascade neighbours spans'.split():
+    assert re.search(f'<p class="soft">{part} was left out: [A-Z]', text), part
+  assert 'Baselines at the same size' in text and 'Groups of classes' in text
+  assert '1-NN top-1 against bytes' in text and 'pareto' not in text
+
+
+def test_files_that_are_not_json_objects_are_named(tmp_path):
+  folder, _ = made(tmp_path, few_rows())
+  (folder / 'search.json').write_text('{"methods": [')
+  (folder / 'precision.json').write_text('[1]')
+  (folder / 'cosine.json').write_bytes(b'\xff\xfe')
+  text = page.write(folder, tmp_path / 'run').read_text()
+  for name in ('search', 'precision', 'cosine'):
+    assert f'{name}.json was left out' in text
+  (tmp_path / 'run' / 'config.json').write_text('{')
+  assert (
+    'config.json was left out'
+    in page.write(folder, tmp_path / 'run').read_text()
+  )
+
+
+def test_the_picture_is_drawn(whole):
+  from PIL import Image
+
+  with Image.open(whole[0] / 'accuracy_vs_dimension.png') as picture:
+    assert picture.size[0] > 800
+    assert len(picture.convert('RGB').getcolors(1 << 24)) > 20
