@@ -112,8 +112,8 @@ class Run:
       Variables(params | restored.params, stats | restored.stats)
     )
 
-  def checkpointer(self, read_only: bool = False) -> checkpoint.Checkpointer:
-    """Of the run's folder."""
+  def checkpointer(self, read_only: bool = False):
+    """The Checkpointer of the run's folder."""
     return checkpoint.Checkpointer(
       self.workdir / 'checkpoints',
       self.checkpoint.keep,

@@ -6,7 +6,7 @@ Reports never show a number of examples without one of these.
 import math
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 Z = 1.959964  # standard deviations on each side of a normal 95% interval
 
@@ -23,7 +23,7 @@ def wilson(hits: float, n: float, z: float = Z) -> tuple:
 
 
 def upper_bound(
-  hits: Int[np.ndarray, '*t'], n: int, confidence: float
+  hits: int | Int[np.ndarray, '*t'], n: int, confidence: float
 ) -> Float[np.ndarray, '*t']:
   """One-sided upper bound of a share (Clopper and Pearson, 1934)."""
   from scipy import special
@@ -33,7 +33,7 @@ def upper_bound(
   return np.where(hits < n, inside, 1.0)
 
 
-def mean(values: Float[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
+def mean(values: Shaped[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
   """95% interval of the mean of independent values in [0, 1].
 
   Agresti and Coull's (1998), carried over from hits to any value in [0, 1]:
@@ -51,7 +51,7 @@ def mean(values: Float[np.ndarray, 'n'], z: float = Z) -> tuple[float, float]:
 
 
 def macro(
-  hits: Int[np.ndarray, 'v'], totals: Int[np.ndarray, 'v']
+  hits: Shaped[np.ndarray, 'v'], totals: Shaped[np.ndarray, 'v']
 ) -> tuple[float, float]:
   """95% interval of the mean of the classes' accuracies, all totals above 0.
 
@@ -65,7 +65,7 @@ def macro(
   return wilson(value * effective, effective)
 
 
-def crossed(hits: Float[np.ndarray, 's q']) -> tuple[float, float]:
+def crossed(hits: Shaped[np.ndarray, 's q']) -> tuple[float, float]:
   """95% interval of the mean over s draws and q queries, all of them crossed.
 
   It covers other draws and other queries: with s_d the deviation of the

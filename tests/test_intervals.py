@@ -20,7 +20,8 @@ def test_wilson_interval_covers():
   for p in (0.5, 0.9, 0.99):
     hits = rng.binomial(360, p, 2000)
     inside = [
-      low <= p <= high for low, high in (intervals.wilson(h, 360) for h in hits)
+      low <= p <= high
+      for low, high in (intervals.wilson(int(h), 360) for h in hits)
     ]
     assert 0.93 < np.mean(inside) < 0.98
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -55,7 +56,9 @@ class Toy:
       }
 
 
-WEIGHTS = np.random.default_rng(2).normal(size=(16, 4)).astype(np.float32)
+WEIGHTS = jnp.asarray(
+  np.random.default_rng(2).normal(size=(16, 4)), jnp.float32
+)
 
 
 def material(size):
@@ -68,7 +71,9 @@ def material(size):
     make_database=lambda: embed(None, 'train'),
     make_queries=lambda: embed(None, 'validation'),
     functions={
-      'logits': lambda z, dims: nested.prefix_products(z, WEIGHTS, dims)
+      'logits': lambda z, dims: nested.prefix_products(
+        jnp.asarray(z), WEIGHTS, dims
+      )
     },
   )
 

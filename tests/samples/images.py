@@ -53,7 +53,9 @@ def make_evidence(side=12, channels=1, rows=(40, 30), **changed):
     names=NAMES,
     functions={
       'embed': embed,
-      'logits': lambda z, dims: nested.prefix_products(z, HEAD, dims),
+      'logits': lambda z, dims: nested.prefix_products(
+        jnp.asarray(z), jnp.asarray(HEAD), dims
+      ),
       'images': lambda split, some: splits[split][0][np.asarray(some, int)],
       'saliency': saliency,
     },

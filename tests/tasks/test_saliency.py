@@ -33,7 +33,7 @@ def make_task(pool='gap', head='mrl', size=SIDE):
   shapes, stats = jax.eval_shape(task.init, jax.random.key(0))
   rng = np.random.default_rng(1)
   params = jax.tree.map(
-    lambda x: rng.normal(0.2, 0.4, x.shape).astype(np.float32), shapes
+    lambda x: jnp.asarray(rng.normal(0.2, 0.4, x.shape), jnp.float32), shapes
   )
   assert not jax.tree.leaves(stats)
   return task, Variables(params, stats)
@@ -44,9 +44,9 @@ def jitted(function):
 
 
 IMAGES = RNG.integers(0, 256, (3, SIDE, SIDE, 1)).astype(np.uint8)
-BATCH = {'image': IMAGES}
+BATCH = {'image': jnp.asarray(IMAGES)}
 
-WANTED = np.array([5, 0, 2])
+WANTED = jnp.array([5, 0, 2])
 
 
 @pytest.mark.parametrize('head', ['mrl', 'mrl_e', 'ff'])
@@ -97,8 +97,8 @@ def test_nothing_beyond_the_prefix_matters(pool):
   task, variables = make_task(pool, 'mrl_e')
   look, params = jitted(task.saliency), variables.params
   before = look(variables, BATCH, WANTED, DIMS)
-  kernel = params['head']['kernel'].copy()
-  kernel[8:] *= RNG.normal(size=(24, 1))
+  kernel = params['head']['kernel']
+  kernel = kernel.at[8:].multiply(RNG.normal(size=(24, 1)))
   changed = params | {'head': params['head'] | {'kernel': kernel}}
   after = look(variables._replace(params=changed), BATCH, WANTED, DIMS)
   np.testing.assert_array_equal(before[:2], after[:2])
@@ -148,7 +148,9 @@ def test_maps_are_drawn_where_the_patches_are(monkeypatch):
   scores = np.full((1, 2, 8), -1.0)
   scores[0, 0, 5] = 3.0  # third row of patches, second column
   monkeypatch.setattr(task, 'token_scores', lambda *_: jnp.asarray(scores))
-  found = task.saliency(variables, {'image': images}, np.zeros(2, int), (4,))
+  found = task.saliency(
+    variables, {'image': jnp.asarray(images)}, jnp.zeros(2, int), (4,)
+  )
   found = np.asarray(found)
   assert found.shape == (1, 2, 8, 4)
   assert found.min() == 0 and found[0, 0].max() == 1
