@@ -103,7 +103,7 @@ def scan_rows(
   carry: PyTree,
   arrays: PyTree,
   rows: int,
-  fill: Sequence[float] = (),
+  fill: Sequence[int | float] = (),
 ) -> tuple[PyTree, PyTree]:
   """jax.lax.scan of `function` over chunks of at most `rows` rows.
 
