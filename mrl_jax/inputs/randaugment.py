@@ -26,7 +26,7 @@ def cutout(image: Image.Image, side: float, rng) -> Image.Image:
   return Image.fromarray(pixels)
 
 
-def enhance(kind):
+def _enhance(kind):
   # Strength m in [0, 1] moves the factor away from 1, either way.
   return lambda image, m, sign, rng: kind(image).enhance(1 + sign * 0.9 * m)
 
@@ -51,10 +51,10 @@ OPERATIONS = {
   ),
   'solarize': lambda i, m, s, rng: ImageOps.solarize(i, 256 - int(256 * m)),
   'solarize_add': lambda i, m, s, rng: solarise_add(i, 110 * m),
-  'color': enhance(ImageEnhance.Color),
-  'contrast': enhance(ImageEnhance.Contrast),
-  'brightness': enhance(ImageEnhance.Brightness),
-  'sharpness': enhance(ImageEnhance.Sharpness),
+  'color': _enhance(ImageEnhance.Color),
+  'contrast': _enhance(ImageEnhance.Contrast),
+  'brightness': _enhance(ImageEnhance.Brightness),
+  'sharpness': _enhance(ImageEnhance.Sharpness),
   'shear_x': lambda i, m, s, rng: affine(i, 1, s * 0.3 * m, 0, 0, 1, 0),
   'shear_y': lambda i, m, s, rng: affine(i, 1, 0, 0, s * 0.3 * m, 1, 0),
   'translate_x': lambda i, m, s, rng: translate(i, m, s, True),
