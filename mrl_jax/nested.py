@@ -259,7 +259,7 @@ def matryoshka(
       width of the embedding.
   """
   dims = check_dims(dims, dims[-1] if len(dims) else 0)
-  if not isinstance(weights, jax.Array):
+  if not isinstance(weights, jax.Array | np.ndarray):
     weights = dim_weights('uniform' if weights is None else weights, dims)
 
   def nested_loss(embedding, *rest, each=()):

@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt8
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, Key, PyTree, Shaped, UInt8
+
+# Functions of JAX take arrays of NumPy as they are.
+Array = jax.Array | np.ndarray
 
 __all__ = [
   'Array',

@@ -1,7 +1,7 @@
 """The variables of a model, and its modules as functions of them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from flax import nnx
@@ -52,7 +52,7 @@ class Part:
 
   def init(self, key: Key[Array, '']) -> Variables:
     """Fresh variables."""
-    module = self.make(nnx.Rngs(key))
+    module = self.make(nnx.Rngs(cast(jax.Array, key)))
     params, stats = nnx.state(module, nnx.Param, nnx.Not(nnx.Param))
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 

@@ -45,3 +45,22 @@ def test_a_row_per_dim_is_each_row_alone():
     rows.mean('a', 'b', 4, hits[0], k=2),
     rows.mean('a', 'b', 8, hits[1], k=2),
   ]
+
+
+def test_granularities_go_by_depth_then_dimension():
+  points = [
+    rows.make('a', 'b', dim, 0.5, (0, 1), 1, **extra)
+    for dim, extra in (
+      (8, {}),
+      (64, {'depth': 4}),
+      (16, {'depth': 4}),
+      (8, {'depth': 12}),
+    )
+  ]
+  sizes = [(4, 16), (4, 64), (12, 8), (None, 8)]
+  granularities = rows.granularities(points + points)
+  assert [(size.depth, size.dim) for size in granularities] == sizes
+  (curve,) = rows.curves(points).values()
+  assert [(row.get('depth'), row['dim']) for row in curve] == sizes
+  assert rows.at(points, granularities[0]) is points[2]
+  assert rows.at(points[:2], granularities[0]) is None

@@ -80,8 +80,7 @@ class Image:
           + (' above 0' if name == 'std' else '')
         )
 
-  def _check_value(self, value: UInt8[np.ndarray, '...']) -> None:
-    """Raises ValueError unless it is [y x c] with the promised channels."""
+  def _check_value(self, value) -> None:
     if value.ndim != 3 or value.shape[-1] != self.shape.shape[-1]:
       raise ValueError(
         f'its image is {list(value.shape)} where the source promises '
@@ -89,7 +88,7 @@ class Image:
       )
 
   def train(
-    self, value: UInt8[np.ndarray, '...'], rng: np.random.Generator
+    self, value: np.ndarray, rng: np.random.Generator
   ) -> UInt8[np.ndarray, 'h w c']:
     """Cropped, then perhaps mirrored, then augmented."""
     self._check_value(value)
@@ -106,14 +105,12 @@ class Image:
       value = randaugment.augment(value, layers, magnitude, rng)
     return value
 
-  def evaluate(
-    self, value: UInt8[np.ndarray, '...']
-  ) -> UInt8[np.ndarray, 'h w c']:
+  def evaluate(self, value: np.ndarray) -> UInt8[np.ndarray, 'h w c']:
     """The centre of the image."""
     self._check_value(value)
     return crops.centre_crop(value, self.size, self.eval_crop)
 
-  def show(self, value: UInt8[np.ndarray, '...']) -> UInt8[np.ndarray, 'h w c']:
+  def show(self, value: np.ndarray) -> UInt8[np.ndarray, 'h w c']:
     """The picture that the encoder sees."""
     return self.evaluate(value)
 

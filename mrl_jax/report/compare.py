@@ -71,7 +71,7 @@ def _newest(workdir: Path) -> results.Evaluation:
 
 
 def _named(runs: list[results.Evaluation]) -> list[results.Evaluation]:
-  """Runs with names of their own: equal ones are counted."""
+  """Runs with different names: equal ones are counted."""
   names = [run.name for run in runs]
   counted = [names[: i + 1].count(name) for i, name in enumerate(names)]
   return [

@@ -10,9 +10,9 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
   first, *rest = sections
   parts = [f'# {plain(title)}', plain(sub), *_contents(first)]
   for section in rest:
-    found = _contents(section)
-    if found:
-      parts += [f'## {plain(section.title)}', *found]
+    contents = _contents(section)
+    if contents:
+      parts += [f'## {plain(section.title)}', *contents]
   return '\n\n'.join(part for part in parts if part) + '\n'
 
 

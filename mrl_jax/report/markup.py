@@ -129,13 +129,13 @@ def _table(block: blocks.Table) -> str:
     for line in block.lines
   )
   note = f'<p class="soft">{html.escape(block.note)}</p>' if block.note else ''
-  made = (
+  cells = (
     f'<div class="wide"><table><tr>{head}</tr>\n{lines}</table></div>{note}'
   )
   if not block.fold:
-    return made
+    return cells
   title = html.escape(block.fold)
-  return f'<details><summary>{title}</summary>{made}</details>'
+  return f'<details><summary>{title}</summary>{cells}</details>'
 
 
 def _card(block: blocks.Card) -> str:

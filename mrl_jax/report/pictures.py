@@ -19,27 +19,7 @@ def accuracy_vs_dimension(path: str | Path, points: Sequence[Row]) -> None:
   figure = Figure(figsize=(7, 4.4), dpi=150, layout='constrained')
   axes = figure.add_subplot()
   for line in _lines(points):
-    shade = charts.COLOURS[line.colour % len(charts.COLOURS)]
-    axes.fill_between(
-      line.x, line.low, line.high, color=shade, alpha=0.13, linewidth=0
-    )
-    axes.plot(
-      line.x,
-      line.y,
-      color=shade,
-      linestyle=line.style,
-      linewidth=1.8,
-      label=line.label,
-    )
-    for x, y in zip(line.x, line.y):
-      axes.plot(
-        x,
-        y,
-        line.marker,
-        color=shade,
-        markersize=5,
-        markerfacecolor='white' if x in line.hollow else shade,
-      )
+    _plot(axes, line)
   dims = charts.thin([row['dim'] for row in points])
   axes.set_xscale('log', base=2)
   axes.set_xticks(dims, [f'{dim:g}' for dim in dims])
@@ -70,3 +50,33 @@ def _lines(points: Sequence[Row]) -> list[charts.Line]:
       curves.label(name), curve, curves.colour(name, index)
     )
   ]
+
+
+def _plot(axes, line: charts.Line) -> None:
+  """The band, the line and its points."""
+  shade = charts.COLOURS[line.colour % len(charts.COLOURS)]
+  axes.fill_between(
+    line.x,
+    line.low or line.y,
+    line.high or line.y,
+    color=shade,
+    alpha=0.13,
+    linewidth=0,
+  )
+  axes.plot(
+    line.x,
+    line.y,
+    color=shade,
+    linestyle=line.style,
+    linewidth=1.8,
+    label=line.label,
+  )
+  for x, y in zip(line.x, line.y):
+    axes.plot(
+      x,
+      y,
+      line.marker,
+      color=shade,
+      markersize=5,
+      markerfacecolor='white' if x in line.hollow else shade,
+    )

@@ -93,6 +93,6 @@ def _heading(report: dict) -> str:
     )
   if 'largest_batch' in report:
     size = report['largest_batch']['size']
-    said = f'{size:,}, compiled' if size else 'none of those tried'
-    lines.append(f'largest global batch that fits: {said}')
+    words = f'{size:,}, compiled' if size else 'none of those tried'
+    lines.append(f'largest global batch that fits: {words}')
   return '\n'.join(lines)
