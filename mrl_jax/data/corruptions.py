@@ -116,6 +116,7 @@ def zoom_blur(image, severity, rng) -> Pixels:
 
 
 def resized(image, height, width, box=None, how='BILINEAR') -> Pixels:
+  """The image, or its `box`, at another size."""
   picture = _to_picture(image).resize(
     (width, height), Image.Resampling[how], box=box
   )

@@ -8,6 +8,7 @@ MAX_MAGNITUDE = 10.0  # of the paper's scale; larger values extrapolate
 
 
 def affine(image: Image.Image, a, b, c, d, e, f) -> Image.Image:
+  """(x, y) of the result shows (ax + by + c, dx + ey + f), grey outside."""
   fill = GREY if image.mode == 'L' else (GREY,) * 3
   return image.transform(
     image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), fillcolor=fill
@@ -15,10 +16,12 @@ def affine(image: Image.Image, a, b, c, d, e, f) -> Image.Image:
 
 
 def solarise_add(image: Image.Image, amount: float) -> Image.Image:
+  """Pixels below 128, `amount` brighter."""
   return image.point(lambda v: min(255, v + int(amount)) if v < 128 else v)
 
 
 def cutout(image: Image.Image, side: float, rng) -> Image.Image:
+  """The image with a grey square at a random place."""
   pixels = np.array(image)
   y, x = rng.integers(pixels.shape[0]), rng.integers(pixels.shape[1])
   half = int(side / 2)
@@ -32,6 +35,7 @@ def _enhance(kind):
 
 
 def translate(image, m, sign, horizontal: bool):
+  """Moved by up to 100 / 331 of a side."""
   side = image.size[0] if horizontal else image.size[1]
   shift = sign * m * side * 100 / 331  # the paper's 100 pixels of 331
   x, y = (shift, 0) if horizontal else (0, shift)
