@@ -95,10 +95,12 @@ def load(flag: str) -> tuple[ConfigDict, str]:
 
 
 def to_json(config: ConfigDict) -> str:
+  """The config as text that `json.loads` reads."""
   return json.dumps(plain(config), indent=2)
 
 
 def flatten(config: Mapping, prefix: str = '') -> dict:
+  """The values by full key, like {'optim.name': 'adamw'}."""
   flat = {}
   for key, value in plain(ConfigDict(config)).items():
     if isinstance(value, dict):

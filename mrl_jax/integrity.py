@@ -34,6 +34,7 @@ def newest_whole(directory: Path) -> int:
 
 
 def files(folder: Path) -> list[Path]:
+  """The files of a folder that a manifest lists, sorted."""
   return sorted(
     path
     for path in folder.rglob('*')

@@ -166,7 +166,7 @@ def blocks(dims: Sequence[int]) -> tuple[slice, ...]:
   return tuple(slice(a, b) for a, b in zip((0, *dims[:-1]), dims))
 
 
-def prefix_masks(
+def _prefix_masks(
   dims: Sequence[int], width: int | None = None
 ) -> Bool[Array, 'g d']:
   """True where a coordinate belongs to the prefix, one row per prefix."""
@@ -178,7 +178,7 @@ def prefixes(
   embedding: Float[Array, 'b d'], dims: Sequence[int]
 ) -> Float[Array, 'g b d']:
   """The embedding once per prefix, zero beyond it."""
-  masks = prefix_masks(dims, embedding.shape[-1])
+  masks = _prefix_masks(dims, embedding.shape[-1])
   return jnp.where(masks[:, None, :], embedding, 0)
 
 
@@ -215,7 +215,7 @@ def prefix_sums(
   In full precision, and with a gradient that is such a product too; slices
   of blocks would be copied, and their gradients joined again.
   """
-  masks = prefix_masks(dims, values.shape[-1]).astype(values.dtype)
+  masks = _prefix_masks(dims, values.shape[-1]).astype(values.dtype)
   return jnp.matmul(masks, values.T, precision='highest')
 
 

@@ -62,16 +62,19 @@ def make_schedule(
 
 
 def adamw(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+  """Adam (arXiv:1412.6980)."""
   return [], [optax.scale_by_adam(b1=b1, b2=b2, eps=eps)]
 
 
 def sgd(momentum: float = 0.9, nesterov: bool = False):
+  """Gradients with momentum."""
   return [optax.trace(decay=momentum, nesterov=nesterov)], []
 
 
 def adafactor(
   decay_rate: float = 0.8, clipping: float = 1.0, smallest_factored: int = 128
 ):
+  """Adafactor (arXiv:1804.04235), without its own learning rate."""
   factored = optax.scale_by_factored_rms(
     decay_rate=decay_rate, min_dim_size_to_factor=smallest_factored
   )
@@ -79,6 +82,7 @@ def adafactor(
 
 
 def lion(b1: float = 0.9, b2: float = 0.99):
+  """Lion (arXiv:2302.06675)."""
   return [], [optax.scale_by_lion(b1=b1, b2=b2)]
 
 

@@ -126,6 +126,7 @@ class Planner:
 
 
 def tell(text: str) -> None:
+  """Prints progress on stderr."""
   print(text, end='', file=sys.stderr, flush=True)
 
 
@@ -243,6 +244,7 @@ def _search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
 
 
 def main(argv: list[str]) -> int:
+  """Prints the plan of a step; returns the exit code."""
   options, words = cli.parse(argv, 'plan')
   jax.config.update('jax_platforms', 'cpu')
   try:

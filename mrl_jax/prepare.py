@@ -15,6 +15,7 @@ from mrl_jax.data import source
 
 
 def main(argv: list[str]) -> int:
+  """Prepares the named dataset; returns the exit code."""
   parser = cli.OneLine(
     prog='python -m mrl_jax.prepare',
     description='Prepare a TFDS set once, so that training reads it without '
@@ -71,6 +72,7 @@ def prepare(dataset: str, folder: Path) -> None:
 
 
 def has_tensorflow() -> bool:
+  """Whether TensorFlow is installed, without importing it."""
   return importlib.util.find_spec('tensorflow') is not None
 
 

@@ -90,6 +90,7 @@ def parse_records(
 
 
 def read(archive: Archive, folder: str, downloads: Path) -> dict:
+  """(images, labels) by split, from `folder` or downloaded."""
   name = archive.url.rsplit('/', 1)[1]
   if folder:
     path = Path(folder).expanduser() / name
@@ -128,6 +129,7 @@ def load_cifar100(data_dir: str = '', path: str = '') -> source.Split:
 
 
 def load(builder: type, archive: Archive, data_dir: str, path: str):
+  """The source of an archive, prepared on first use."""
   downloads = Path(data_dir or source.default_data_dir()).expanduser()
   return source.load_built(
     builder, data_dir, lambda: read(archive, path, downloads / 'downloads')

@@ -30,20 +30,20 @@ def length(pixels: float, image: Pixels) -> float:
   return pixels * (min(image.shape[:2]) / 224) ** 0.5
 
 
-def to_bytes(x: Float[np.ndarray, 'h w c']) -> Pixels:
+def _to_bytes(x: Float[np.ndarray, 'h w c']) -> Pixels:
   return np.round(np.clip(x, 0, 1) * 255).astype(np.uint8)
 
 
 def gaussian_noise(image, severity, rng) -> Pixels:
   """Normal noise, drawn for each pixel and channel."""
   deviation = (0.06, 0.10, 0.15, 0.22, 0.32)[severity - 1]
-  return to_bytes(image / 255 + rng.normal(0, deviation, image.shape))
+  return _to_bytes(image / 255 + rng.normal(0, deviation, image.shape))
 
 
 def shot_noise(image, severity, rng) -> Pixels:
   """Poisson counts of photons: bright pixels vary most."""
   photons = (80, 40, 20, 10, 5)[severity - 1]
-  return to_bytes(rng.poisson(image / 255 * photons) / photons)
+  return _to_bytes(rng.poisson(image / 255 * photons) / photons)
 
 
 def impulse_noise(image, severity, rng) -> Pixels:
@@ -61,16 +61,16 @@ def gaussian_blur(image, severity, rng) -> Pixels:
   blurred = ndimage.gaussian_filter(
     image / 255, (sigma, sigma, 0), mode='nearest'
   )
-  return to_bytes(blurred)
+  return _to_bytes(blurred)
 
 
-def convolved(image, kernel: Float[np.ndarray, 'y x']) -> Pixels:
+def _convolved(image, kernel: Float[np.ndarray, 'y x']) -> Pixels:
   """The image blurred by a kernel of odd sides; its edge is repeated."""
   y, x = (side // 2 for side in kernel.shape)
   padded = np.pad(image / 255, ((y, y), (x, x), (0, 0)), mode='edge')
   kernel = kernel / kernel.sum()
   found = signal.fftconvolve(padded, kernel[..., None], 'valid', axes=(0, 1))
-  return to_bytes(found)
+  return _to_bytes(found)
 
 
 def defocus_blur(image, severity, rng) -> Pixels:
@@ -79,7 +79,7 @@ def defocus_blur(image, severity, rng) -> Pixels:
   radius = length((4, 5.5, 7, 9, 12)[severity - 1], image)
   reach = int(np.ceil(radius))
   y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-  return convolved(image, np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
+  return _convolved(image, np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
 
 
 def motion_blur(image, severity, rng) -> Pixels:
@@ -99,7 +99,7 @@ def motion_blur(image, severity, rng) -> Pixels:
     (1, 1, down * right),
   ):
     np.add.at(kernel, (top + dy, left + dx), weight)
-  return convolved(image, kernel)
+  return _convolved(image, kernel)
 
 
 def zoom_blur(image, severity, rng) -> Pixels:
@@ -112,17 +112,18 @@ def zoom_blur(image, severity, rng) -> Pixels:
   for zoom in zooms:
     y, x = (side * (1 - 1 / zoom) / 2 for side in (height, width))
     total += resized(image, height, width, (x, y, width - x, height - y))
-  return to_bytes(total / len(zooms) / 255)
+  return _to_bytes(total / len(zooms) / 255)
 
 
 def resized(image, height, width, box=None, how='BILINEAR') -> Pixels:
-  picture = to_picture(image).resize(
+  """The image, or its `box`, at another size."""
+  picture = _to_picture(image).resize(
     (width, height), Image.Resampling[how], box=box
   )
   return np.asarray(picture).reshape(height, width, -1)
 
 
-def to_picture(image: Pixels) -> Image.Image:
+def _to_picture(image: Pixels) -> Image.Image:
   return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
@@ -142,14 +143,14 @@ def fog(image, severity, rng) -> Pixels:
   plasma = plasma - plasma.min()
   plasma = plasma / max(plasma.max(), 1e-12)
   veil = thickness * (0.6 + 0.4 * plasma)[..., None]
-  return to_bytes(image / 255 * (1 - veil) + veil)
+  return _to_bytes(image / 255 * (1 - veil) + veil)
 
 
 def brightness(image, severity, rng) -> Pixels:
   """Light added everywhere; pixels cannot become brighter than white."""
   del rng
   added = (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1]
-  return to_bytes(image / 255 + added)
+  return _to_bytes(image / 255 + added)
 
 
 def contrast(image, severity, rng) -> Pixels:
@@ -158,7 +159,7 @@ def contrast(image, severity, rng) -> Pixels:
   kept = (0.7, 0.55, 0.4, 0.28, 0.18)[severity - 1]
   x = image / 255
   mean = x.mean(axis=(0, 1))
-  return to_bytes(mean + kept * (x - mean))
+  return _to_bytes(mean + kept * (x - mean))
 
 
 def elastic(image, severity, rng) -> Pixels:
@@ -170,16 +171,16 @@ def elastic(image, severity, rng) -> Pixels:
   noise = rng.normal(size=(2, height, width))
   field = ndimage.gaussian_filter(noise, (0, smooth, smooth), mode='reflect')
   field *= moved / max(np.sqrt(np.mean(np.sum(field**2, axis=0))), 1e-12)
-  return sampled(image, np.mgrid[:height, :width] + field)
+  return _sampled(image, np.mgrid[:height, :width] + field)
 
 
-def sampled(image, places: Float[np.ndarray, '2 h w']) -> Pixels:
+def _sampled(image, places: Float[np.ndarray, '2 h w']) -> Pixels:
   """The image at places between its pixels; beyond its edge, the edge."""
   channels = [
     ndimage.map_coordinates(channel, places, order=1, mode='nearest')
     for channel in np.moveaxis(image / 255, -1, 0)
   ]
-  return to_bytes(np.stack(channels, axis=-1))
+  return _to_bytes(np.stack(channels, axis=-1))
 
 
 def pixelate(image, severity, rng) -> Pixels:
@@ -198,7 +199,7 @@ def jpeg(image, severity, rng) -> Pixels:
   del rng
   quality = (25, 18, 14, 10, 7)[severity - 1]
   data = io.BytesIO()
-  to_picture(image).save(data, 'JPEG', quality=quality)
+  _to_picture(image).save(data, 'JPEG', quality=quality)
   with Image.open(data) as picture:
     return np.asarray(picture).reshape(image.shape)
 
@@ -211,7 +212,7 @@ def rotate(image, severity, rng) -> Pixels:
   centre = np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
   y, x = np.mgrid[:height, :width] - centre
   turned = np.stack([cosine * y - sine * x, sine * y + cosine * x])
-  return sampled(image, turned + centre)
+  return _sampled(image, turned + centre)
 
 
 def translate(image, severity, rng) -> Pixels:
@@ -220,7 +221,7 @@ def translate(image, severity, rng) -> Pixels:
   angle = rng.uniform(0, 2 * np.pi)
   height, width = image.shape[:2]
   way = np.array([np.sin(angle), np.cos(angle)])[:, None, None]
-  return sampled(
+  return _sampled(
     image, np.mgrid[:height, :width] + share * min(height, width) * way
   )
 

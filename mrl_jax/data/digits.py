@@ -18,6 +18,7 @@ class MrlDigits(source.ArrayBuilder, skip_registration=True):
 
 
 def read() -> dict:
+  """(images, labels) by split, every fifth held out."""
   from sklearn.datasets import load_digits
 
   bundle = load_digits()
@@ -31,4 +32,5 @@ def read() -> dict:
 
 
 def load(data_dir: str = '') -> source.Split:
+  """The digits of scikit-learn, prepared on first use."""
   return source.load_built(MrlDigits, data_dir, read)

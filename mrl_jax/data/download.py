@@ -10,6 +10,7 @@ TIMEOUT_SECONDS = 15
 
 
 def sha256(path: Path) -> str:
+  """The SHA-256 of a file's bytes, in hex."""
   with path.open('rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
@@ -42,6 +43,7 @@ def fetch(url: str, checksum: str, folder: Path, advice: str) -> Path:
 
 
 def verify(path: Path, found: str, checksum: str) -> None:
+  """Raises ValueError unless the checksum of a file is as it should be."""
   if found != checksum:
     raise ValueError(
       f'{path} is damaged: its SHA-256 is {found[:12]}..., not '

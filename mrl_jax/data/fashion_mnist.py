@@ -80,6 +80,7 @@ def _locate(name: str, folder: str, downloads: Path) -> Path:
 
 
 def read(folder: str, downloads: Path) -> dict:
+  """(images, labels) by split, from `folder` or located."""
   arrays = {}
   for name, (_, checksum) in FILES.items():
     path = _locate(name, folder, downloads)

@@ -8,6 +8,7 @@ MAX_MAGNITUDE = 10.0  # of the paper's scale; larger values extrapolate
 
 
 def affine(image: Image.Image, a, b, c, d, e, f) -> Image.Image:
+  """(x, y) of the result shows (ax + by + c, dx + ey + f), grey outside."""
   fill = GREY if image.mode == 'L' else (GREY,) * 3
   return image.transform(
     image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), fillcolor=fill
@@ -15,10 +16,12 @@ def affine(image: Image.Image, a, b, c, d, e, f) -> Image.Image:
 
 
 def solarise_add(image: Image.Image, amount: float) -> Image.Image:
+  """Pixels below 128, `amount` brighter."""
   return image.point(lambda v: min(255, v + int(amount)) if v < 128 else v)
 
 
 def cutout(image: Image.Image, side: float, rng) -> Image.Image:
+  """The image with a grey square at a random place."""
   pixels = np.array(image)
   y, x = rng.integers(pixels.shape[0]), rng.integers(pixels.shape[1])
   half = int(side / 2)
@@ -26,12 +29,13 @@ def cutout(image: Image.Image, side: float, rng) -> Image.Image:
   return Image.fromarray(pixels)
 
 
-def enhance(kind):
+def _enhance(kind):
   # Strength m in [0, 1] moves the factor away from 1, either way.
   return lambda image, m, sign, rng: kind(image).enhance(1 + sign * 0.9 * m)
 
 
 def translate(image, m, sign, horizontal: bool):
+  """Moved by up to 100 / 331 of a side."""
   side = image.size[0] if horizontal else image.size[1]
   shift = sign * m * side * 100 / 331  # the paper's 100 pixels of 331
   x, y = (shift, 0) if horizontal else (0, shift)
@@ -51,10 +55,10 @@ OPERATIONS = {
   ),
   'solarize': lambda i, m, s, rng: ImageOps.solarize(i, 256 - int(256 * m)),
   'solarize_add': lambda i, m, s, rng: solarise_add(i, 110 * m),
-  'color': enhance(ImageEnhance.Color),
-  'contrast': enhance(ImageEnhance.Contrast),
-  'brightness': enhance(ImageEnhance.Brightness),
-  'sharpness': enhance(ImageEnhance.Sharpness),
+  'color': _enhance(ImageEnhance.Color),
+  'contrast': _enhance(ImageEnhance.Contrast),
+  'brightness': _enhance(ImageEnhance.Brightness),
+  'sharpness': _enhance(ImageEnhance.Sharpness),
   'shear_x': lambda i, m, s, rng: affine(i, 1, s * 0.3 * m, 0, 0, 1, 0),
   'shear_y': lambda i, m, s, rng: affine(i, 1, 0, 0, s * 0.3 * m, 1, 0),
   'translate_x': lambda i, m, s, rng: translate(i, m, s, True),
