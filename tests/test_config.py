@@ -161,6 +161,7 @@ def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
   assert (tmp_path / 'config.json').read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_saved_nothing_may_be_corrected(run_cli, tmp_path):
   argv = ['train', f'--config={SMOKE}', f'--workdir={tmp_path}']
   code, _, err = run_cli(*argv, '--config.init_from=nowhere')
@@ -260,6 +261,7 @@ def test_saved_configs_come_back_equal(tmp_path):
   assert isinstance(back, ConfigDict)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_never_import_tensorflow():
   code = (
     'import sys, train, eval\n'

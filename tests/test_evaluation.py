@@ -69,6 +69,7 @@ def whole(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_by_everything(whole):
   folder = whole / 'eval' / '6'
   rows = rows_of(folder)
@@ -83,6 +84,7 @@ def test_a_run_is_evaluated_by_everything(whole):
     assert row['value'] <= row['ci_high'] + 1e-9
 
 
+@pytest.mark.slow
 def test_evaluators_agree_with_each_other(whole):
   """The same quantity by two routes is the same number."""
   rows = rows_of(whole / 'eval' / '6')
@@ -97,6 +99,7 @@ def test_evaluators_agree_with_each_other(whole):
   assert firsts[0]['value'] == pytest.approx(right)
 
 
+@pytest.mark.slow
 def test_a_part_evaluated_again_leaves_the_rest(whole, run_cli, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(whole, copy)
@@ -128,6 +131,7 @@ def test_a_part_evaluated_again_leaves_the_rest(whole, run_cli, tmp_path):
   assert '"neighbours": 3' in page
 
 
+@pytest.mark.slow
 def test_vectors_do_not_write_into_a_training_run(digits, whole, run_cli):
   before = sorted(str(path) for path in whole.rglob('*'))
   code, _, err = run_cli(
@@ -162,6 +166,7 @@ def test_what_is_odd_about_vectors_is_said(digits, run_cli, tmp_path):
   assert knn['value'] == np.mean(y != 3)
 
 
+@pytest.mark.slow
 def test_an_export_gives_the_numbers_of_the_run(whole, run_cli, tmp_path):
   code, _, err = run_cli('eval', f'--workdir={whole}', f'--export={tmp_path}')
   assert code == 0, err
@@ -182,6 +187,7 @@ def test_an_export_gives_the_numbers_of_the_run(whole, run_cli, tmp_path):
     assert row['value'] == ours[name]['value']
 
 
+@pytest.mark.slow
 def test_runs_side_by_side(whole, run_cli, tmp_path):
   code, out, err = run_cli(
     'eval', '--compare', whole, whole, f'--output={tmp_path}'
@@ -219,6 +225,7 @@ def test_every_file_type_gives_the_same_numbers(
   assert len(data) == len(labels)
 
 
+@pytest.mark.slow
 def test_foreign_vectors_are_evaluated_by_all_that_needs_no_image(
   digits, run_cli, tmp_path
 ):
@@ -354,6 +361,7 @@ def test_what_is_wrong_is_one_line(digits, run_cli, tmp_path, words, said):
   assert code == 2 and re.search(said, line), err
 
 
+@pytest.mark.slow
 def test_a_workdir_without_a_checkpoint(whole, run_cli, tmp_path):
   (tmp_path / 'config.json').write_text((whole / 'config.json').read_text())
   code, _, err = run_cli('eval', f'--workdir={tmp_path}')

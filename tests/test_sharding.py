@@ -251,6 +251,7 @@ def test_launchers_are_recognised():
     sharding.initialise('nonsense')
 
 
+@pytest.mark.slow
 def test_embeddings_stay_split(batch):
   mesh = sharding.make_mesh(2, 2, 2)
   task, created, _, put = prepared(mesh, batch)

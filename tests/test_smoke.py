@@ -113,6 +113,7 @@ def test_an_empty_split_is_refused(run_cli, tmp_path, photos):
   assert code == 2 and 'its validation part has no records' in err
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_moving_average(tmp_path):
   settings = runs.loaded('vit_mrl.py:smoke', '--config.optim.average=0.5')
   run = runs.built(settings, tmp_path)

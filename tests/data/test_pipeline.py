@@ -64,6 +64,7 @@ def test_starting_later_gives_the_later_batches(threads):
   assert len({b['image'][..., 1].tobytes() for b in whole}) == 9  # augmented
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_batches():
   alone = stream(range(8), 3, first=2)
   for a, b in zip(alone, stream(range(8), 3, first=2, workers=2)):

@@ -95,6 +95,7 @@ def test_non_square_images_and_patches():
     encoder(jnp.ones((1, 12, 8, 3)))
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_not_gradients():
   def gradient(remat):
     encoder = make(remat=remat, dropout=0.1, drop_path=0.2)
