@@ -81,7 +81,11 @@ def complete(*words, name=SMOKE):
       ['--config.checkpoint.best=mrr/d8'],
       'is not a result of every evaluation',
     ),
-    (['--config.init_from=nowhere'], 'has no whole checkpoint'),
+    pytest.param(
+      ['--config.init_from=nowhere'],
+      'has no whole checkpoint',
+      marks=pytest.mark.slow,
+    ),
     (['--config.init_from=gs://bucket/run'], 'mount the bucket'),
     (['--config.train.batch_size=1,000'], 'must be a int'),
     (['--config.inputs.image.size=True'], 'must be a int'),

@@ -16,7 +16,10 @@ FOLDER = Path(__file__).parent / 'samples' / 'old_runs'
 STEPS = {'digits': 20, 'fashion_mnist': 6, 'twelve_blocks': 6}
 
 
-@pytest.fixture(params=STEPS)
+SLOW = pytest.param('twelve_blocks', marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=['digits', 'fashion_mnist', SLOW])
 def old_run(request, tmp_path, monkeypatch, photos):
   """(workdir, its saved step, words that say where the data is)."""
   name = request.param

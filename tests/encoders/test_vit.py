@@ -148,7 +148,13 @@ def test_bfloat16_compute_keeps_float32_parameters_and_output():
 
 
 @pytest.mark.parametrize(
-  ('size', 'millions'), [('Ti', 5.5), ('S', 21.7), ('B', 85.8), ('L', 303.3)]
+  ('size', 'millions'),
+  [
+    ('Ti', 5.5),
+    ('S', 21.7),
+    ('B', 85.8),
+    pytest.param('L', 303.3, marks=pytest.mark.slow),
+  ],
 )
 def test_sizes_have_the_published_parameter_counts(size, millions):
   """Backbones without a head, arXiv:2010.11929 and DeiT."""
