@@ -35,10 +35,12 @@ class Facts:
     fields: what an input must know of each raw field, such as
       {'image': {'channels': 3}}. They become arguments of the input.
     classes: the names that the field 'label' indexes, () if there is none.
+    fingerprint: of the records, '' if nobody took one.
   """
 
   fields: Mapping[str, Mapping[str, Any]]
   classes: tuple[str, ...] = ()
+  fingerprint: str = ''
 
 
 @runtime_checkable

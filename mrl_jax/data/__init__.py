@@ -6,9 +6,17 @@ known without its records, FACTS has a function `facts(data_dir, **options) ->
 Facts` under the same name.
 """
 
-from mrl_jax.data import cifar, digits, fashion_mnist, folder, prepared
+from mrl_jax.data import (
+  cifar,
+  digits,
+  fashion_mnist,
+  folder,
+  glyphs,
+  prepared,
+)
 
 SOURCES = {
+  'glyphs': glyphs.load,
   'digits': digits.load,
   'fashion_mnist': fashion_mnist.load,
   'cifar10': cifar.load_cifar10,
@@ -18,6 +26,7 @@ SOURCES = {
 }
 
 FACTS = {
+  'glyphs': glyphs.facts,
   'digits': digits.MrlDigits.facts,
   'fashion_mnist': fashion_mnist.MrlFashionMnist.facts,
   'cifar10': cifar.MrlCifar10.facts,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mrl_jax.encoders import stems
 from mrl_jax.shapes import Array, Float, height_width
 
 # width, depth, heads; the MLP is four times as wide.
@@ -17,6 +18,7 @@ SIZES = {
   'B': (768, 12, 12),
   'L': (1024, 24, 16),
 }
+STEMS = ('patch', 'conv')
 POOLS = ('gap', 'cls', 'map')
 POSITIONS = ('sincos', 'learned')
 
@@ -157,6 +159,9 @@ class ViT(nnx.Module):
     size: a row of SIZES; `width`, `depth` and `heads` replace its numbers if
       they are above 0.
     patch_size: pixels, a number or (height, width); divides `image_size`.
+    stem: what makes tokens of pixels, 'patch' a linear layer, 'conv'
+      convolutions (see stems.py), for which `patch_size` is a power of two and
+      need not divide `image_size`.
     pool: 'gap' mean of the tokens, 'cls' a class token, 'map' attention.
     position: 'sincos' (fixed) or 'learned'.
     dropout: rate on the patch embedding and on both branches of each block.
@@ -180,6 +185,7 @@ class ViT(nnx.Module):
     width: int = 0,
     depth: int = 0,
     heads: int = 0,
+    stem: str = 'patch',
     pool: str = 'gap',
     position: str = 'sincos',
     dropout: float = 0.0,
@@ -198,22 +204,29 @@ class ViT(nnx.Module):
     )
     self.image_size = height_width(image_size, 'image_size')
     self.patch_size = height_width(patch_size, 'patch_size')
-    _check(self.image_size, self.patch_size, width, heads, pool, position)
+    self.stem = stem
+    _check_patches(self.image_size, self.patch_size, stem)
+    _check(width, heads, pool, position)
     if not (0 <= dropout < 1 and 0 <= drop_path < 1):
       raise ValueError(
         f'dropout={dropout} and drop_path={drop_path} must be in [0, 1)'
       )
-    grid = [i // p for i, p in zip(self.image_size, self.patch_size)]
+    grid = [-(-i // p) for i, p in zip(self.image_size, self.patch_size)]
     self.width, self.channels = width, channels
     self.pool, self.remat = pool, remat
     self.dtype = jnp.dtype(dtype)
 
-    self.patches = nnx.Linear(
-      int(np.prod(self.patch_size)) * channels,
-      width,
-      dtype=self.dtype,
-      rngs=rngs,
-    )
+    if stem == 'conv':
+      self.patches = stems.ConvStem(
+        self.patch_size[0], channels, width, dtype=self.dtype, rngs=rngs
+      )
+    else:
+      self.patches = nnx.Linear(
+        int(np.prod(self.patch_size)) * channels,
+        width,
+        dtype=self.dtype,
+        rngs=rngs,
+      )
     if position == 'learned':
       table = trunc_normal(rngs.params(), (int(np.prod(grid)), width))
       self.positions = nnx.Param(table)
@@ -276,7 +289,10 @@ class ViT(nnx.Module):
       raise ValueError(
         f'images are {images.shape[1:]}, this encoder takes {expected}'
       )
-    x = self.patches(_patchify(images.astype(self.dtype), self.patch_size))
+    x = images.astype(self.dtype)
+    if self.stem == 'patch':
+      x = _patchify(x, self.patch_size)
+    x = self.patches(x)
     if self.position == 'learned':
       positions = self.positions[...]
     else:
@@ -333,11 +349,23 @@ def _patchify(
   return images.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, y * x * c)
 
 
-def _check(image_size, patch_size, width, heads, pool, position) -> None:
-  if any(i % p for i, p in zip(image_size, patch_size)):
+def _check_patches(image_size, patch_size, stem) -> None:
+  if stem not in STEMS:
+    raise ValueError(f'stem={stem!r} is not one of {", ".join(STEMS)}')
+  if stem == 'conv':
+    side = patch_size[0]
+    if patch_size[1] != side or side < 2 or side & (side - 1):
+      raise ValueError(
+        f"patch_size={patch_size}: stem='conv' needs a square of 2, 4, 8, "
+        '16 ... pixels'
+      )
+  elif any(i % p for i, p in zip(image_size, patch_size)):
     raise ValueError(
       f'image_size={image_size} is not a multiple of patch_size={patch_size}'
     )
+
+
+def _check(width, heads, pool, position) -> None:
   if width % heads:
     raise ValueError(f'heads={heads} does not divide width={width}')
   if pool not in POOLS:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-CROPS = ('none', 'pad', 'random_resized')
+CROPS = ('none', 'pad', 'random_resized', 'affine')
 
 
 def resize(image: np.ndarray, size: tuple[int, int], box=None) -> np.ndarray:
@@ -54,6 +54,41 @@ def random_resized_crop(
   h = min(height, round(width / ratio[0]))
   top, left = (height - h) / 2, (width - w) / 2
   return resize(image, size, (left, top, left + w, top + h))
+
+
+def random_affine(
+  image,
+  size,
+  scale: Sequence[float],
+  shear: float,
+  rotate: float,
+  pad: int,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """The whole image, stretched, sheared, rotated and moved about its centre.
+
+  Each side is stretched by a number of its own within `scale`, the height is
+  sheared by up to `shear` of a length, all is turned by up to `rotate` degrees
+  and moved by up to `pad` pixels. What comes from outside is 0.
+  """
+  image = resize(image, size)
+  stretch = rng.uniform(*scale, 2)
+  angle = np.radians(rng.uniform(-rotate, rotate))
+  cos, sin, lean = np.cos(angle), np.sin(angle), rng.uniform(-shear, shear)
+  # From pixels of the result to those of the image.
+  turn = np.array([[cos, sin], [-sin, cos]]) @ [[1, lean], [0, 1]]
+  matrix = turn / stretch[:, None]
+  centre = np.array([size[1], size[0]]) / 2
+  offset = centre - matrix @ (centre + rng.uniform(-pad, pad, 2))
+  (a, b), (d, e) = matrix
+  picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+  picture = picture.transform(
+    (size[1], size[0]),
+    Image.Transform.AFFINE,
+    (a, b, offset[0], d, e, offset[1]),
+    Image.Resampling.BILINEAR,
+  )
+  return np.asarray(picture).reshape(*size, image.shape[-1])
 
 
 def centre_crop(image, size: tuple[int, int], share: float) -> np.ndarray:

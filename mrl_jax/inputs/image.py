@@ -20,9 +20,13 @@ class Image:
   Args:
     size: pixels that the encoder takes, a number or (height, width).
     crop: of training images: 'none' resizes, 'pad' shifts by up to `pad`
-      pixels, 'random_resized' takes a part of area `scale`.
-    pad: pixels added on each side before the crop.
-    scale: share of the area that is kept, smallest and largest.
+      pixels, 'random_resized' takes a part of area `scale`, 'affine' keeps
+      the whole image and stretches each side by `scale`, shears, rotates and
+      shifts it.
+    pad: pixels that 'pad' and 'affine' shift by at most.
+    scale: smallest and largest.
+    shear: of 'affine', at most, as a share of the height.
+    rotate: of 'affine', at most, in degrees.
     flip: whether training images are mirrored left to right at random.
     randaugment_layers: random operations in a row, 0 for none
       (arXiv:1909.13719).
@@ -41,6 +45,8 @@ class Image:
     crop: str = 'none',
     pad: int = 4,
     scale: Sequence[float] = (0.08, 1.0),
+    shear: float = 0.0,
+    rotate: float = 0.0,
     flip: bool = False,
     randaugment_layers: int = 0,
     randaugment_magnitude: float = 10.0,
@@ -52,7 +58,7 @@ class Image:
   ):
     self.size = height_width(size, 'size')
     self.crop, self.pad, self.scale = crop, pad, tuple(scale)
-    self.flip = flip
+    self.shear, self.rotate, self.flip = shear, rotate, flip
     self.randaugment = (randaugment_layers, randaugment_magnitude)
     self.eval_crop = eval_crop
     self.mean, self.std = tuple(mean), tuple(std)
@@ -65,9 +71,11 @@ class Image:
       raise ValueError(
         f'crop={self.crop!r} is not one of {", ".join(crops.CROPS)}'
       )
-    if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
+    most = 4 if self.crop == 'affine' else 1
+    if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= most:
       raise ValueError(
-        f'scale={self.scale} must be two numbers, increasing, within (0, 1]'
+        f'scale={self.scale} must be two numbers, increasing, within '
+        f'(0, {most}]'
       )
     if not 0 < self.eval_crop <= 1:
       raise ValueError(f'eval_crop={self.eval_crop} must be in (0, 1]')
@@ -96,6 +104,10 @@ class Image:
       value = crops.pad_crop(value, self.size, self.pad, rng)
     elif self.crop == 'random_resized':
       value = crops.random_resized_crop(value, self.size, self.scale, rng)
+    elif self.crop == 'affine':
+      value = crops.random_affine(
+        value, self.size, self.scale, self.shear, self.rotate, self.pad, rng
+      )
     else:
       value = crops.resize(value, self.size)
     if self.flip and rng.random() < 0.5:
