@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mrl_jax.shapes import Float
+from mrl_jax.shapes import Array, Float
 
 
 class ConvStem(nnx.Module):
