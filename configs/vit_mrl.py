@@ -14,7 +14,14 @@ every key. ImageNet must be prepared once: `python -m mrl_jax.prepare --help`.
 
 from ml_collections import ConfigDict
 
-DATASETS = ('glyphs', 'digits', 'fashion_mnist', 'cifar10', 'cifar100', 'imagenet')
+DATASETS = (
+  'glyphs',
+  'digits',
+  'fashion_mnist',
+  'cifar10',
+  'cifar100',
+  'imagenet',
+)
 IMAGENET_SIZES = ('Ti/16', 'S/16', 'B/16', 'L/16', 'S/32', 'B/32')
 WIDTHS = {'Ti': 192, 'S': 384, 'B': 768, 'L': 1024}
 
@@ -75,9 +82,9 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def glyphs(config: ConfigDict) -> None:
   """A thousand characters, on typefaces that training does not show."""
-  config.dims = (4, 8, 16, 32, 64)
+  config.dims = (8, 16, 32, 64)
   config.inputs.image.update(
-    size=28, crop='affine', scale=(0.8, 1.2), shear=0.25, rotate=5.0, pad=2
+    size=28, crop='affine', scale=(0.9, 1.1), shear=0.15, rotate=3.0, pad=1
   )
   config.encoder.update(stem='conv', patch_size=8, depth=2)
   config.task.mixup = 0.0
