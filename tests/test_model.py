@@ -12,7 +12,6 @@ from mrl_jax import errors, evaluation, workdir
 from mrl_jax.data import digits
 from tests.samples import runs
 
-
 pytestmark = pytest.mark.slow  # the fixture trains
 
 
