@@ -1,0 +1,254 @@
+"""Image files: found in a folder, opened safely, and as uint8 pixels.
+
+Only FORMATS are ever opened, by content: the name of a file decides nothing.
+Nothing here needs labels.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps
+
+from mrl_jax.shapes import UInt8
+
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF')
+SUFFIXES = frozenset(
+  '.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff'.split()
+)
+# Folders that other programs leave behind, beside those that are hidden.
+LEFT_OVERS = frozenset(
+  ('__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', 'lost+found')
+)
+SHOWN = 10
+# A number a little above a scale's top is noise of its arithmetic.
+SLACK = 0.05
+
+
+class Listing(NamedTuple):
+  """Paths of image files, and why other files are not among them."""
+
+  paths: list[Path]
+  skipped: dict[Path, str]  # reason, as 'kind' or 'kind: detail'
+
+
+class ImageError(ValueError):
+  """A file that is not read; the text is the reason, without the path."""
+
+
+def find(folder: str | Path) -> Listing:
+  """The image files of a folder and of its sub-folders, sorted.
+
+  Links are followed, each folder is read once. Hidden files and LEFT_OVERS are
+  skipped. A file with a suffix of SUFFIXES is listed unopened (`check` decodes
+  it); any other is listed if its content is of FORMATS.
+
+  Raises:
+    ValueError: if it is not a folder.
+  """
+  root = Path(folder).expanduser()
+  if not root.is_dir():
+    raise ValueError(f'{shown(root)} is not a folder')
+  listing, visited = Listing([], {}), set()
+
+  def closed(error: OSError) -> None:
+    listing.skipped[Path(error.filename)] = 'a folder that cannot be opened'
+
+  for top, folders, files in os.walk(root, onerror=closed, followlinks=True):
+    here = Path(top)
+    real = os.path.realpath(top)
+    if real in visited:
+      listing.skipped[here] = 'a link to a folder that is read already'
+      folders.clear()
+      continue
+    visited.add(real)
+    for name in folders:
+      if left_over(name):
+        listing.skipped[here / name] = 'left by another program, or hidden'
+    folders[:] = sorted(name for name in folders if not left_over(name))
+    for path in (here / name for name in files):
+      reason = _passed_over(path)
+      if reason:
+        listing.skipped[path] = reason
+      else:
+        listing.paths.append(path)
+  listing.paths.sort()
+  return listing
+
+
+def left_over(name: str) -> bool:
+  """Whether a file or folder of this name is hidden, or of another program."""
+  return name.startswith('.') or name in LEFT_OVERS
+
+
+def _passed_over(path: Path) -> str:
+  """Why a file is not listed, '' if it is."""
+  if left_over(path.name):
+    return 'left by another program, or hidden'
+  if not path.is_file():
+    return 'a link to nothing, or not a file'
+  if path.suffix.lower() in SUFFIXES:
+    return ''
+  try:
+    with Image.open(path, formats=FORMATS):
+      return ''
+  except Image.DecompressionBombError:
+    return ''
+  except Exception:  # whatever a decoder raises
+    return 'not an image'
+
+
+def check(
+  paths: Iterable[Path], channels: int = 3, ground: str = 'white'
+) -> Listing:
+  """The files that decode to their last pixel, and why others do not."""
+  listing = Listing([], {})
+  for path in paths:
+    try:
+      read(path, channels, ground)
+    except ImageError as error:
+      listing.skipped[path] = str(error)
+    else:
+      listing.paths.append(path)
+  return listing
+
+
+def read(
+  path: str | Path, channels: int = 3, ground: str = 'white'
+) -> UInt8[np.ndarray, 'h w c']:
+  """The pixels of a file, as a viewer shows them.
+
+  Of several frames or pages the first counts.
+
+  Args:
+    channels: 3 colour, 1 grey.
+    ground: what shows through transparent pixels: a colour that
+      PIL.ImageColor knows, such as 'white' or '#8090a0'.
+
+  Raises:
+    ImageError: if it cannot be read, saying why.
+  """
+  _colour(ground)
+  try:
+    if not os.path.getsize(path):
+      raise ImageError('empty')
+    with Image.open(path, formats=FORMATS) as image:
+      image.load()
+      return pixels(image, channels, ground)
+  except ImageError:
+    raise
+  except Image.UnidentifiedImageError:
+    raise ImageError(
+      f'not a file of {", ".join(FORMATS)}, or damaged at its start'
+    ) from None
+  except Image.DecompressionBombError as error:
+    # "Image size (n pixels) exceeds limit of m pixels, could be ..."
+    raise ImageError(f'too large: {str(error).partition(",")[0]}') from None
+  except MemoryError:
+    raise ImageError('too large: it does not fit in memory') from None
+  except Exception as error:  # whatever a decoder raises
+    if getattr(error, 'errno', None):
+      raise ImageError(f'cannot be opened: {error.strerror}') from error
+    text = (str(error).splitlines() or [''])[0] or type(error).__name__
+    raise ImageError(f'damaged: {text}') from error
+
+
+def frames(path: str | Path) -> int:
+  """The number of frames or pages of a GIF, PNG, TIFF or WebP; else 1."""
+  try:
+    with Image.open(path, formats=FORMATS) as image:
+      # The second picture of a phone's JPEG (MPO) is not a frame.
+      return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+  except Exception:  # whatever a decoder raises
+    return 1
+
+
+def pixels(
+  image: Image.Image, channels: int = 3, ground: str = 'white'
+) -> UInt8[np.ndarray, 'h w c']:
+  """The pixels of an open image: turned upright, opaque, in 8 bits.
+
+  Raises:
+    ImageError: for levels whose white is not known.
+  """
+  image = _upright(image)
+  if image.mode.startswith('I') or image.mode == 'F':
+    image = _eight_bits(image, ground)
+  elif image.has_transparency_data:
+    colour = image.convert('RGBA')
+    behind = Image.new('RGBA', image.size, (*_colour(ground), 255))
+    image = Image.alpha_composite(behind, colour).convert('RGB')
+  array = np.asarray(image.convert({1: 'L', 3: 'RGB'}[channels]))
+  return array.reshape(*array.shape[:2], channels)
+
+
+def _colour(ground: str) -> tuple[int, ...]:
+  return ImageColor.getrgb(ground)[:3]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+  """Turned as its EXIF data says; as it is if that cannot be read."""
+  try:
+    return ImageOps.exif_transpose(image)
+  except Exception:  # of the EXIF data only: the pixels are decoded
+    return image
+
+
+def _eight_bits(image: Image.Image, ground: str) -> Image.Image:
+  """Grey of 16 bits or more, or of fractions, in 8 bits.
+
+  65535 is white in 16 bits. Of wider numbers the smallest of 255, 65535 (and
+  1, for fractions) that holds all of the image is white.
+  """
+  levels = np.asarray(image)
+  low, high = float(levels.min()), float(levels.max())
+  if image.mode.startswith('I;16'):
+    tops = (65535,)
+  else:
+    tops = (1, 255, 65535) if image.mode == 'F' else (255, 65535)
+  top = next((t for t in tops if high <= t * (1 + SLACK)), None)
+  if top is None or not low >= -SLACK * top:
+    raise ImageError(
+      f'levels {low:g} to {high:g}: black must be 0 and white one of '
+      f'{", ".join(map(str, tops))}; convert the file'
+    )
+  grey = np.rint(np.clip(levels / top, 0, 1) * 255).astype(np.uint8)
+  if 'transparency' not in image.info:
+    return Image.fromarray(grey)
+  coloured = np.stack([grey] * 3, -1)
+  coloured[levels == image.info['transparency']] = _colour(ground)
+  return Image.fromarray(coloured)
+
+
+def tell(skipped: dict[Path, str]) -> None:
+  """Prints how many files were skipped, for each reason, and the first."""
+  kinds: dict[str, list[str]] = {}
+  for path, reason in skipped.items():
+    kind, _, detail = reason.partition(': ')
+    kinds.setdefault(kind, []).append(
+      f'{shown(path)}: {detail}' if detail else shown(path)
+    )
+  for kind, lines in kinds.items():
+    tell_some(f'{len(lines)} left out, {kind}:', lines)
+
+
+def tell_some(title: str, lines: list[str]) -> None:
+  """Prints a title, the first lines, and how many there are beyond them."""
+  print('\n  '.join([title, *lines[:SHOWN]]))
+  if len(lines) > SHOWN:
+    print(f'  ... and {len(lines) - SHOWN} more', flush=True)
+
+
+def shown(path: str | Path) -> str:
+  """A path in one line of text, whatever bytes its name has."""
+  return ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode()
+    for c in str(path)
+  )
+
+
+def utf8(name: str) -> str:
+  """The name with a mark for each byte that is not UTF-8."""
+  return os.fsencode(name).decode('utf-8', 'replace')
