@@ -41,7 +41,7 @@ class ImageError(ValueError):
 def find(folder: str | Path) -> Listing:
   """The image files of a folder and of its sub-folders, sorted.
 
-  Links are followed, each folder is read once. Hidden files and LEFT_OVERS are
+  Links are followed, but not in circles. Hidden files and LEFT_OVERS are
   skipped. A file with a suffix of SUFFIXES is listed unopened (`check` decodes
   it); any other is listed if its content is of FORMATS.
 
@@ -51,23 +51,20 @@ def find(folder: str | Path) -> Listing:
   root = Path(folder).expanduser()
   if not root.is_dir():
     raise ValueError(f'{shown(root)} is not a folder')
-  listing, visited = Listing([], {}), set()
+  listing = Listing([], {})
 
   def closed(error: OSError) -> None:
     listing.skipped[Path(error.filename)] = 'a folder that cannot be opened'
 
   for top, folders, files in os.walk(root, onerror=closed, followlinks=True):
     here = Path(top)
-    real = os.path.realpath(top)
-    if real in visited:
-      listing.skipped[here] = 'a link to a folder that is read already'
-      folders.clear()
-      continue
-    visited.add(real)
     for name in folders:
-      if left_over(name):
-        listing.skipped[here / name] = 'left by another program, or hidden'
-    folders[:] = sorted(name for name in folders if not left_over(name))
+      reason = _folder_passed_over(here / name)
+      if reason:
+        listing.skipped[here / name] = reason
+    folders[:] = [
+      name for name in folders if here / name not in listing.skipped
+    ]
     for path in (here / name for name in files):
       reason = _passed_over(path)
       if reason:
@@ -81,6 +78,16 @@ def find(folder: str | Path) -> Listing:
 def left_over(name: str) -> bool:
   """Whether a file or folder of this name is hidden, or of another program."""
   return name.startswith('.') or name in LEFT_OVERS
+
+
+def _folder_passed_over(path: Path) -> str:
+  """Why a folder is not read, '' if it is."""
+  if left_over(path.name):
+    return 'left by another program, or hidden'
+  above = (os.path.realpath(parent) for parent in path.absolute().parents)
+  if path.is_symlink() and os.path.realpath(path) in above:
+    return 'a link to a folder that holds it'
+  return ''
 
 
 def _passed_over(path: Path) -> str:

@@ -87,7 +87,7 @@ def test_a_class_may_be_named_train(tmp_path, capsys):
   fill(tmp_path / 'later', ('boat', 'car', 'train/2019', 'train/2020'))
   data = folder.load(path=str(tmp_path / 'later'))
   assert data.facts.classes == ('boat', 'car', 'train')
-  assert data.train.labels.count(2) == 6
+  assert data.train.labels.count(2) == 7
   assert 'is taken as a class' in capsys.readouterr().out
 
 

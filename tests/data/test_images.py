@@ -1,7 +1,6 @@
 """Image files of every kind come out as a viewer shows them, or are named."""
 
 import os
-import unicodedata
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ def saved(path, array, **options):
   return path
 
 
-@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'PA', 'P', 'L', 'RGB'])
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P', 'L', 'RGB'])
 @pytest.mark.parametrize(('ground', 'level'), [('white', 255), ('black', 0)])
 def test_transparent_pixels_show_the_ground(tmp_path, mode, ground, level):
   """A square of grey 100 on a ground of grey 7 that is transparent."""
@@ -25,20 +24,15 @@ def test_transparent_pixels_show_the_ground(tmp_path, mode, ground, level):
   grey[2:6, 3:6] = 100
   alpha = np.where(grey == 100, 255, 0).astype(np.uint8)
   options = {}
-  if mode in ('RGBA', 'LA', 'PA'):
-    picture = Image.fromarray(np.stack([grey, alpha], -1), 'LA').convert('RGBA')
-    picture = picture if mode == 'RGBA' else picture.convert('LA')
-    suffix = 'png'
-    if mode == 'PA':
-      picture, suffix = picture.convert('PA'), 'tif'
+  if mode in ('RGBA', 'LA'):
+    picture = Image.fromarray(np.stack([grey, alpha], -1)).convert(mode)
   else:
     picture = Image.fromarray(grey).convert(mode)
-    suffix = 'png'
     options['transparency'] = {'RGB': (7, 7, 7)}.get(mode, 7)
-  picture.save(tmp_path / f'a.{suffix}', **options)
+  picture.save(tmp_path / 'a.png', **options)
   expected = np.where(grey == 100, 100, level)
   for channels in (1, 3):
-    out = images.read(tmp_path / f'a.{suffix}', channels, ground)
+    out = images.read(tmp_path / 'a.png', channels, ground)
     assert out.shape == (8, 8, channels) and out.dtype == np.uint8
     for c in range(channels):
       np.testing.assert_array_equal(out[..., c], expected)
@@ -155,7 +149,7 @@ def test_a_format_is_known_by_content_not_by_name(tmp_path):
 
 def test_reasons_are_told_apart(tmp_path, monkeypatch):
   whole = saved(tmp_path / 'a.png', np.tile(RAMP, (4, 4)))
-  (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:300])
+  (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:-60])
   (tmp_path / 'empty.png').write_bytes(b'')
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
   for name, said in {
@@ -188,8 +182,11 @@ SMALL = {
 @pytest.mark.filterwarnings('ignore::UserWarning:PIL')
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 @pytest.mark.parametrize('name', SMALL)
-def test_mutated_files_are_read_or_named(tmp_path, photos, name, capfd):
+def test_mutated_files_are_read_or_named(
+  tmp_path, photos, name, capfd, monkeypatch
+):
   """Bytes changed, cut, doubled: pixels or an ImageError, nothing else."""
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100_000)  # for speed
   exif = Image.Exif()
   exif[0x112] = 6
   options = {} if name[2:] in ('gif', 'bmp') else {'exif': exif}
@@ -246,7 +243,7 @@ def test_any_folder_is_listed(tmp_path, capsys):
     '.ipynb_checkpoints': 'left by another program',
     'read me\n.txt': 'not an image',
     'gone.png': 'a link to nothing',
-    'circle': 'a link to a folder that is read already',
+    'circle': 'a link to a folder that holds it',
   }
   images.tell(skipped)
   out = capsys.readouterr().out
@@ -274,4 +271,3 @@ def test_names_are_shown_in_one_line():
   assert images.shown(name) == r'caf\udce9\n'
   assert images.shown('café') == 'café'
   assert images.utf8(name) != name and images.utf8('café') == 'café'
-  assert unicodedata.is_normalized('NFC', 'café')

@@ -69,8 +69,8 @@ def test_directions_by_hand():
   """A point right of the centre: turned, moved; a post that leans."""
   dot = np.zeros((21, 21, 1), np.uint8)
   dot[10, 16] = 255
-  up = affine(dot, rotate=90.0)[..., 0]
-  assert np.unravel_index(up.argmax(), up.shape) == (16, 10)
+  turned = affine(dot, rotate=90.0)[..., 0]
+  assert np.unravel_index(turned.argmax(), turned.shape) == (16, 10)
   moved = affine(dot, pad=3)[..., 0]
   assert moved[13, 19] == 255
   post = np.zeros((21, 21, 1), np.uint8)

@@ -79,7 +79,7 @@ def test_randaugment_never_leaves_one_colour(magnitude):
   for seed in range(500):
     rng = np.random.default_rng(seed)
     out = randaugment.augment(pixels, 2, magnitude, rng)
-    assert len(np.unique(out.reshape(-1, 3), axis=0)) > 8, seed
+    assert len(np.unique(out.reshape(-1, 3), axis=0)) > 1, seed
 
 
 @pytest.mark.parametrize('m', [1.0, 1.2, 2.0, 6.0])
