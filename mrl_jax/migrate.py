@@ -60,7 +60,7 @@ def migrated(config: Mapping) -> dict:
 
 def _keep_uncropped(config: dict) -> None:
   image = config.get('inputs', {}).get('image', {})
-  size = SIZES.get(config['data'].get('source', {}).get('name'))
+  size = SIZES.get(config.get('data', {}).get('source', {}).get('name'))
   if size and image.get('size') in (size, [size, size], (size, size)):
     image['eval_crop'] = 1.0
 
