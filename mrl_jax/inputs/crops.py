@@ -72,7 +72,7 @@ def random_affine(
   and moved by up to `pad` pixels. What comes from outside is 0.
   """
   image = resize(image, size)
-  stretch = rng.uniform(*scale, 2)
+  stretch = rng.uniform(scale[0], scale[1], 2)
   angle = np.radians(rng.uniform(-rotate, rotate))
   cos, sin, lean = np.cos(angle), np.sin(angle), rng.uniform(-shear, shear)
   # From pixels of the result to those of the image.
