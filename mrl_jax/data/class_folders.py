@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mrl_jax.data import images
+from mrl_jax import images
 
 TRAIN = ('train', 'training')
 VALIDATION = ('val', 'valid', 'validation', 'dev', 'eval')
@@ -34,7 +34,7 @@ def class_files(folder: Path) -> Classes:
   Raises:
     ValueError: if there are none, or the sub-folders are not classes.
   """
-  return _classes(images.find(folder), folder)
+  return _classes(images.find_files(folder), folder)
 
 
 def layout(path: str, validation_path: str) -> Layout:
@@ -42,7 +42,7 @@ def layout(path: str, validation_path: str) -> Layout:
   if not path:
     raise ValueError('data.source.path is empty; set it to a folder of images')
   root = Path(path).expanduser()
-  listing = images.find(root)
+  listing = images.find_files(root)
   given = None
   if validation_path:
     given = Path(validation_path).expanduser()
@@ -54,8 +54,9 @@ def layout(path: str, validation_path: str) -> Layout:
   held = None
   if held_root:
     if given:
-      paths, skipped = images.find(given)
-      listing = images.Listing(paths, listing.skipped | skipped)
+      skipped = listing.skipped
+      listing = images.find_files(given)
+      listing.skipped.update(skipped)
     held = _classes(listing, held_root)
     held = _renamed(held, train, held_root, train_root)
   if len(train) == 1:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageColor
 
+from mrl_jax import images
 from mrl_jax.contracts import Facts
-from mrl_jax.data import class_folders, images, source
+from mrl_jax.data import class_folders, source
 from mrl_jax.data.class_folders import Classes
 
 
@@ -70,24 +71,17 @@ def load(
   """
   del data_dir
   _check_options(channels, ground)
-  train, held, skipped, notes = class_folders.layout(path, validation_path)
-  classes = tuple(train)
+  layout = class_folders.layout(path, validation_path)
+  classes = tuple(layout.train)
   if check_files:
-    train = _checked(train, channels, ground, skipped)
-    held = _checked(held, channels, ground, skipped) if held else held
-    for name in classes:
-      if not train[name]:
-        raise ValueError(
-          f'no image of the class {name!r} can be read; mend its files in '
-          f'{images.shown(path)}, or remove the folder'
-        )
+    layout = _checked(layout, channels, ground)
+  train, held, skipped, notes = layout
   if held is None:
     train, held = _split_off(train, validation_fraction)
   images.tell(skipped)
+  notes += _twins(train, held) if check_files else []
   for note in notes:
     print(note, flush=True)
-  if check_files:
-    _tell_special(train, held)
   return source.Split(
     train=_listed(train, classes, channels, ground),
     validation=_listed(held, classes, channels, ground),
@@ -121,43 +115,54 @@ def _check_options(channels: int, ground: str) -> None:
 
 
 def _checked(
-  files: Classes, channels: int, ground: str, skipped: dict
-) -> Classes:
-  """The files that decode; adds the others to the skipped."""
-  kept = {}
-  for name, paths in files.items():
-    listing = images.check(paths, channels, ground)
-    skipped |= listing.skipped
-    kept[name] = listing.paths
-  return kept
+  layout: class_folders.Layout, channels: int, ground: str
+) -> class_folders.Layout:
+  """The files that decode; says which others are left out, or move."""
+  moving = []
 
+  def checked(files: Classes) -> Classes:
+    kept = {}
+    for name, paths in files.items():
+      listing = images.check_files(paths, channels, ground)
+      layout.skipped.update(listing.skipped)
+      moving.extend(map(images.shown, listing.moving))
+      kept[name] = listing.paths
+    return kept
 
-def _tell_special(train: Classes, held: Classes) -> None:
-  """Prints which files have several frames, or stand on both sides."""
-  left, right = ([p for ps in s.values() for p in ps] for s in (train, held))
-  moving = [images.shown(p) for p in left + right if images.frames(p) > 1]
+  train = checked(layout.train)
+  held = None if layout.held is None else checked(layout.held)
+  for name, paths in train.items():
+    if not paths:
+      raise ValueError(
+        f'no image of the class {name!r} can be read; mend its files in '
+        f'{images.shown(layout.train[name][0].parent)}, or remove the folder'
+      )
   if moving:
-    images.tell_some(
-      f'{len(moving)} with several frames or pages, the first counts:', moving
-    )
-  both = _on_both_sides(left, right)
-  if both:
-    images.tell_some(
-      f'{len(both)} held-out images are training images too:',
-      [f'{images.shown(b)} = {images.shown(a)}' for a, b in both],
-    )
+    title = f'{len(moving)} with several frames or pages, the first counts:'
+    layout.notes.append(images.first_lines(title, moving))
+  return layout._replace(train=train, held=held)
 
 
-def _on_both_sides(
-  train: list[Path], held: list[Path]
-) -> list[tuple[Path, Path]]:
-  """(training file, held-out file) of each held-out file with a twin."""
-  sizes = {os.path.getsize(path) for path in held}
-  twins = {
-    _digest(path): path for path in train if os.path.getsize(path) in sizes
-  }
-  pairs = [(twins.get(_digest(path)), path) for path in held] if twins else []
-  return [(a, b) for a, b in pairs if a is not None]
+def _twins(train: Classes, held: Classes) -> list[str]:
+  """What to say about held-out files that are training files too.
+
+  Only files of a size that both sides have are read.
+  """
+  left, right = (
+    [(os.path.getsize(path), path) for paths in side.values() for path in paths]
+    for side in (train, held)
+  )
+  sizes = {size for size, _ in left} & {size for size, _ in right}
+  known = {_digest(path): path for size, path in left if size in sizes}
+  twins = [
+    f'{images.shown(path)} = {images.shown(known[digest])}'
+    for size, path in right
+    if size in sizes and (digest := _digest(path)) in known
+  ]
+  if not twins:
+    return []
+  title = f'{len(twins)} held-out images are training images too:'
+  return [images.first_lines(title, twins)]
 
 
 def _digest(path: Path) -> bytes:

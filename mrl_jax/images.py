@@ -4,8 +4,9 @@ Only FORMATS are ever opened, by content: the name of a file decides nothing.
 Nothing here needs labels.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,18 +33,19 @@ class Listing(NamedTuple):
 
   paths: list[Path]
   skipped: dict[Path, str]  # reason, as 'kind' or 'kind: detail'
+  moving: Sequence[Path] = ()  # with several frames, if they were counted
 
 
 class ImageError(ValueError):
   """A file that is not read; the text is the reason, without the path."""
 
 
-def find(folder: str | Path) -> Listing:
+def find_files(folder: str | Path) -> Listing:
   """The image files of a folder and of its sub-folders, sorted.
 
   Links are followed, but not in circles. Hidden files and LEFT_OVERS are
-  skipped. A file with a suffix of SUFFIXES is listed unopened (`check` decodes
-  it); any other is listed if its content is of FORMATS.
+  skipped. A file with a suffix of SUFFIXES is listed unopened (`check_files`
+  decodes it); any other is listed if its content is of FORMATS.
 
   Raises:
     ValueError: if it is not a folder.
@@ -107,14 +109,18 @@ def _passed_over(path: Path) -> str:
     return 'not an image'
 
 
-def check(
+def check_files(
   paths: Iterable[Path], channels: int = 3, ground: str = 'white'
 ) -> Listing:
   """The files that decode to their last pixel, and why others do not."""
-  listing = Listing([], {})
+  _colour(ground)
+  listing = Listing([], {}, moving := [])
   for path in paths:
     try:
-      read(path, channels, ground)
+      with _opened(path) as image:
+        pixels(image, channels, ground)
+        if _moves(image):
+          moving.append(path)
     except ImageError as error:
       listing.skipped[path] = str(error)
     else:
@@ -138,12 +144,19 @@ def read(
     ImageError: if it cannot be read, saying why.
   """
   _colour(ground)
+  with _opened(path) as image:
+    return pixels(image, channels, ground)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+  """The decoded image; what fails, here or in the body, is an ImageError."""
   try:
     if not os.path.getsize(path):
       raise ImageError('empty')
     with Image.open(path, formats=FORMATS) as image:
       image.load()
-      return pixels(image, channels, ground)
+      yield image
   except ImageError:
     raise
   except Image.UnidentifiedImageError:
@@ -156,20 +169,19 @@ def read(
   except MemoryError:
     raise ImageError('too large: it does not fit in memory') from None
   except Exception as error:  # whatever a decoder raises
-    if getattr(error, 'errno', None):
+    if isinstance(error, OSError) and error.errno:
       raise ImageError(f'cannot be opened: {error.strerror}') from error
     text = (str(error).splitlines() or [''])[0] or type(error).__name__
     raise ImageError(f'damaged: {text}') from error
 
 
-def frames(path: str | Path) -> int:
-  """The number of frames or pages of a GIF, PNG, TIFF or WebP; else 1."""
+def _moves(image: Image.Image) -> bool:
+  """Whether it has several frames or pages."""
   try:
-    with Image.open(path, formats=FORMATS) as image:
-      # The second picture of a phone's JPEG (MPO) is not a frame.
-      return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
-  except Exception:  # whatever a decoder raises
-    return 1
+    # The second picture of a phone's JPEG (MPO) is not a frame.
+    return image.format != 'MPO' and getattr(image, 'n_frames', 1) > 1
+  except Exception:  # of a later frame only: the first is decoded
+    return True
 
 
 def pixels(
@@ -211,10 +223,7 @@ def _eight_bits(image: Image.Image, ground: str) -> Image.Image:
   """
   levels = np.asarray(image)
   low, high = float(levels.min()), float(levels.max())
-  if image.mode.startswith('I;16'):
-    tops = (65535,)
-  else:
-    tops = (1, 255, 65535) if image.mode == 'F' else (255, 65535)
+  tops = (1, 255, 65535)[{'F': 0, 'I': 1}.get(image.mode, 2) :]
   top = next((t for t in tops if high <= t * (1 + SLACK)), None)
   if top is None or not low >= -SLACK * top:
     raise ImageError(
@@ -238,14 +247,15 @@ def tell(skipped: dict[Path, str]) -> None:
       f'{shown(path)}: {detail}' if detail else shown(path)
     )
   for kind, lines in kinds.items():
-    tell_some(f'{len(lines)} left out, {kind}:', lines)
+    print(first_lines(f'{len(lines)} left out, {kind}:', lines), flush=True)
 
 
-def tell_some(title: str, lines: list[str]) -> None:
-  """Prints a title, the first lines, and how many there are beyond them."""
-  print('\n  '.join([title, *lines[:SHOWN]]))
-  if len(lines) > SHOWN:
-    print(f'  ... and {len(lines) - SHOWN} more', flush=True)
+def first_lines(title: str, lines: Sequence[str]) -> str:
+  """A title, the first lines, and how many there are beyond them."""
+  more = len(lines) - SHOWN
+  return '\n  '.join(
+    [title, *lines[:SHOWN], *([f'... and {more} more'] if more > 0 else [])]
+  )
 
 
 def shown(path: str | Path) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mrl_jax.data import images
+from mrl_jax import images
 
 RAMP = np.linspace(0, 255, 32 * 24).reshape(24, 32).astype(np.uint8)
 
@@ -116,10 +116,9 @@ def test_of_several_frames_the_first_counts(tmp_path):
     path = tmp_path / name
     frames[0].save(path, save_all=True, append_images=frames[1:])
     assert abs(int(images.read(path)[0, 0, 0]) - 10) <= 2, name
-    assert images.frames(path) == 2
+    assert images.check_files([path]) == ([path], {}, [path])
     frames[0].save(path)
-    assert images.frames(path) == 1
-  assert images.frames(tmp_path / 'none.gif') == 1
+    assert images.check_files([path]).moving == []
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_a_format_is_known_by_content_not_by_name(tmp_path):
   for i, kind in enumerate(images.FORMATS):
     Image.fromarray(RAMP).save(tmp_path / f'{i}.dat', kind)
     assert images.read(tmp_path / f'{i}.dat', 1).shape == (24, 32, 1)
-  assert len(images.find(tmp_path).paths) == len(images.FORMATS)
+  assert len(images.find_files(tmp_path).paths) == len(images.FORMATS)
 
 
 def test_reasons_are_told_apart(tmp_path, monkeypatch):
@@ -211,7 +210,6 @@ def test_mutated_files_are_read_or_named(
     else:
       assert out.dtype == np.uint8 and out.ndim == 3 and out.shape[2] == 3
       outcomes.add('read')
-    images.frames(tmp_path / name)
   assert 'named' in outcomes
   capfd.readouterr()  # libtiff writes of its own
 
@@ -232,7 +230,7 @@ def test_any_folder_is_listed(tmp_path, capsys):
   saved(elsewhere / 'g.png', RAMP)
   (tmp_path / 'linked').symlink_to(elsewhere)
   (tmp_path / 'x' / 'circle').symlink_to(tmp_path)
-  paths, skipped = images.find(tmp_path)
+  paths, skipped, _ = images.find_files(tmp_path)
   names = [str(path.relative_to(tmp_path)) for path in paths]
   assert names == sorted(
     ['a.JPG', 'b.png', 'linked/g.png', 'x/c.webp', 'x/y/d.tiff']
@@ -250,14 +248,15 @@ def test_any_folder_is_listed(tmp_path, capsys):
   assert '3 left out, left by another program' in out
   assert r'read me\n.txt' in out
   with pytest.raises(ValueError, match='b.png is not a folder'):
-    images.find(tmp_path / 'b.png')
+    images.find_files(tmp_path / 'b.png')
 
 
 def test_checked_files_and_why_not(tmp_path):
   good = saved(tmp_path / 'a.png', RAMP)
   (tmp_path / 'b.png').write_bytes(b'')
-  paths, skipped = images.check(images.find(tmp_path).paths)
+  paths, skipped, moving = images.check_files([good, tmp_path / 'b.png'])
   assert paths == [good] and skipped == {tmp_path / 'b.png': 'empty'}
+  assert moving == []
 
 
 def test_long_lists_are_cut(capsys, tmp_path):
