@@ -227,8 +227,8 @@ def _eight_bits(image: Image.Image, ground: str) -> Image.Image:
   top = next((t for t in tops if high <= t * (1 + SLACK)), None)
   if top is None or not low >= -SLACK * top:
     raise ImageError(
-      f'levels {low:g} to {high:g}: black must be 0 and white one of '
-      f'{", ".join(map(str, tops))}; convert the file'
+      f'unknown white: levels {low:g} to {high:g}, but black must be 0 and '
+      f'white one of {", ".join(map(str, tops))}; convert the file'
     )
   grey = np.rint(np.clip(levels / top, 0, 1) * 255).astype(np.uint8)
   if 'transparency' not in image.info:
@@ -241,7 +241,7 @@ def _eight_bits(image: Image.Image, ground: str) -> Image.Image:
 def tell(skipped: dict[Path, str]) -> None:
   """Prints how many files were skipped, for each reason, and the first."""
   kinds: dict[str, list[str]] = {}
-  for path, reason in skipped.items():
+  for path, reason in sorted(skipped.items()):
     kind, _, detail = reason.partition(': ')
     kinds.setdefault(kind, []).append(
       f'{shown(path)}: {detail}' if detail else shown(path)
