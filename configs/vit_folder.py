@@ -25,6 +25,7 @@ def get_config(arg: str = '') -> ConfigDict:
           scale=(0.2, 1.0),
           flip=True,
           randaugment_layers=2,
+          eval_crop=0.875,
           mean=(0.485, 0.456, 0.406),
           std=(0.229, 0.224, 0.225),
         )

@@ -155,6 +155,7 @@ def imagenet(config: ConfigDict, size: str, patch: str) -> None:
     scale=(0.05, 1.0),
     flip=True,
     randaugment_layers=2,
+    eval_crop=0.875,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
   )

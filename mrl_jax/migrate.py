@@ -24,6 +24,10 @@ FORMS = {
   'pallas': 'tiled',
 }
 
+# Sources whose images have one size. Older runs did not crop images of just
+# the encoder's size.
+SIZES = {'digits': 8, 'fashion_mnist': 28, 'cifar10': 32, 'cifar100': 32}
+
 
 def moved(key: str) -> str:
   """Where a key of older configs is today, '' if it has not moved."""
@@ -50,7 +54,15 @@ def migrated(config: Mapping) -> dict:
     for parent in parents:
       group = group.setdefault(parent, {})
     group[last] = value
+  _keep_uncropped(whole)
   return whole
+
+
+def _keep_uncropped(config: dict) -> None:
+  image = config.get('inputs', {}).get('image', {})
+  size = SIZES.get(config.get('data', {}).get('source', {}).get('name'))
+  if size and image.get('size') in (size, [size, size], (size, size)):
+    image['eval_crop'] = 1.0
 
 
 def _flat(config: Mapping, prefix: str = ''):

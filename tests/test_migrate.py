@@ -25,6 +25,8 @@ def test_old_configs_are_complete_in_todays_keys(name):
   assert tuple(new.inputs.image.std) == tuple(old['data']['std'])
   assert new.task.loss.label_smoothing == old['task']['label_smoothing']
   assert new.train.to_dict() == old['train']
+  # Images of the encoder's size were not cropped; now one rule holds for all.
+  assert new.inputs.image.eval_crop == 1
   assert 'channels' not in new.encoder
   # Today's configs are left alone.
   assert migrate.migrated(new.to_dict()) == new.to_dict()
@@ -37,3 +39,16 @@ def test_other_forms_are_renamed():
   assert new['inputs'] == {'image': {'mean': (0.5,)}}
   assert migrate.moved('head.dim') == 'task.head.dim'
   assert migrate.moved('headline') == migrate.moved('seed') == ''
+
+
+@pytest.mark.parametrize(
+  ('source', 'size', 'share'),
+  [('cifar10', 32, 1.0), ('cifar10', 24, 0.875), ('folder', 32, 0.875)],
+)
+def test_old_runs_crop_what_they_cropped(source, size, share):
+  old = {
+    'data': {'source': {'name': source}, 'eval_crop': 0.875},
+    'encoder': {'image_size': size},
+  }
+  image = migrate.migrated(old)['inputs']['image']
+  assert image == {'size': size, 'eval_crop': share}

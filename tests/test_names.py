@@ -29,7 +29,7 @@ AMBIGUOUS = set(
 )
 
 # Functions that nothing outside their file names: rows of the file's table.
-ROWS = {'adafactor', 'cutout', 'solarise_add'}
+ROWS = {'adafactor', 'solarise_add'}
 
 
 def public_names(kinds=ast.FunctionDef | ast.ClassDef):

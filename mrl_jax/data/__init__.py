@@ -6,6 +6,9 @@ known without its records, FACTS has a function `facts(data_dir, **options) ->
 Facts` under the same name.
 """
 
+from collections.abc import Callable
+
+from mrl_jax.contracts import Facts
 from mrl_jax.data import (
   cifar,
   digits,
@@ -25,7 +28,7 @@ SOURCES = {
   'folder': folder.load,
 }
 
-FACTS = {
+FACTS: dict[str, Callable[..., Facts]] = {
   'glyphs': glyphs.facts,
   'digits': digits.MrlDigits.facts,
   'fashion_mnist': fashion_mnist.MrlFashionMnist.facts,

@@ -1,80 +1,42 @@
-"""`folder`: your own images, JPEG or PNG files in a sub-folder per class."""
+"""`folder`: your own images, in a sub-folder per class."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ImageColor
 
+from mrl_jax import images
 from mrl_jax.contracts import Facts
-from mrl_jax.data import source
-
-SUFFIXES = {'.jpg', '.jpeg', '.png'}
-SHOWN = 10
+from mrl_jax.data import class_folders, source
+from mrl_jax.data.class_folders import Classes
 
 
 class Files(Sequence):
   """Records of image files, decoded when read: uint8 [h w 3] or [h w 1]."""
 
-  def __init__(self, paths: Sequence[Path], labels: Sequence[int], channels):
+  def __init__(
+    self,
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    channels: int,
+    ground: str = 'white',
+  ):
     self.paths, self.labels = list(paths), list(labels)
-    self.mode = {1: 'L', 3: 'RGB'}[channels]
+    self.channels, self.ground = channels, ground
 
   def __len__(self) -> int:
     return len(self.paths)
 
   def __getitem__(self, index: int) -> dict:
-    with Image.open(self.paths[index]) as image:
-      pixels = np.asarray(image.convert(self.mode))
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    path = self.paths[index]
+    try:
+      pixels = images.read(path, self.channels, self.ground)
+    except images.ImageError as error:
+      raise ValueError(f'{images.shown(path)}: {error}') from error
     return {'image': pixels, 'label': self.labels[index]}
-
-
-def class_files(folder: Path) -> dict[str, list[Path]]:
-  """The image files of each class sub-folder; files and classes are sorted."""
-  if not folder.is_dir():
-    raise ValueError(f'{folder} is not a folder')
-  found = {
-    child.name: sorted(
-      path
-      for path in child.rglob('*')
-      if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    for child in sorted(folder.iterdir())
-    if child.is_dir()
-  }
-  if not any(found.values()):
-    raise ValueError(
-      f'{folder} has no class sub-folders with .jpg, .jpeg or .png files; '
-      f'expected {folder}/<class>/<image>.jpg'
-    )
-  return {name: files for name, files in found.items() if files}
-
-
-def whole(path: Path) -> bool:
-  """Whether the file decodes to its last pixel."""
-  try:
-    with Image.open(path) as image:
-      image.load()
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-    return False
-  return True
-
-
-def _without_broken(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
-  """The files that decode; prints the names and the number of the others."""
-  kept = {name: [p for p in paths if whole(p)] for name, paths in files.items()}
-  broken = sorted(
-    set(p for paths in files.values() for p in paths)
-    - set(p for paths in kept.values() for p in paths)
-  )
-  if broken:
-    print(f'{len(broken)} broken image files are left out:')
-    for path in broken[:SHOWN]:
-      print(f'  {path}')
-    if len(broken) > SHOWN:
-      print(f'  ... and {len(broken) - SHOWN} more', flush=True)
-  return kept
 
 
 def load(
@@ -84,68 +46,131 @@ def load(
   validation_fraction: float = 0.1,
   channels: int = 3,
   check_files: bool = True,
+  ground: str = 'white',
 ) -> source.Split:
   """Images under `path`/<class>/, split by folder or by fraction.
 
+  Prints what it leaves out, and why.
+
   Args:
-    path: holds the class folders, or `train/` and `val/` (or `validation/`,
-      `test/`) that hold them.
+    path: holds the class folders, or `train/` (`training/`) and `val/` (one of
+      class_folders.HELD, upper or lower case) that hold them. A class may have
+      sub-folders.
     validation_path: a second folder of class folders. With '', the one beside
       `train/` is taken; without one, `validation_fraction` of every class.
     validation_fraction: share of each class that is held out, spread evenly
       over its sorted names.
     channels: 3 colour, 1 grey.
-    check_files: whether every file is decoded once at the start, and broken
-      ones are left out. Without it, a broken file stops the run when it is
-      read.
+    check_files: whether every file is decoded once at the start, unreadable
+      ones are left out, and files that stand on both sides are noted. Without
+      it, an unreadable file stops the run when it is read.
+    ground: the colour behind transparent pixels, a name or '#rrggbb'.
 
   Raises:
     ValueError: naming the folder, fraction or class that does not fit.
   """
   del data_dir
-  if not path:
-    raise ValueError('data.source.path is empty; set it to a folder of images')
-  if channels not in (1, 3):
-    raise ValueError(f'data.source.channels={channels} must be 1 or 3')
-  train_root, held_root = _split_roots(path, validation_path)
-  train = class_files(train_root)
-  classes = tuple(train)
-  held = class_files(held_root) if held_root else None
-  if held and set(held) - set(classes):
-    extra = ', '.join(sorted(set(held) - set(classes))[:5])
-    raise ValueError(
-      f'{held_root} has classes that {train_root} lacks: {extra}'
-    )
+  _check_options(channels, ground)
+  layout = class_folders.layout(path, validation_path)
+  classes = tuple(layout.train)
   if check_files:
-    train = _without_broken(train)
-    held = _without_broken(held) if held else None
+    layout = _checked(layout, channels, ground)
+  train, held, skipped, notes = layout
   if held is None:
     train, held = _split_off(train, validation_fraction)
+  images.tell(skipped)
+  notes += _twins(train, held) if check_files else []
+  for note in notes:
+    print(note, flush=True)
   return source.Split(
-    train=_listed(train, classes, channels),
-    validation=_listed(held, classes, channels),
+    train=_listed(train, classes, channels, ground),
+    validation=_listed(held, classes, channels, ground),
     facts=source.image_facts(channels, classes),
   )
 
 
-def _split_roots(path: str, validation_path: str) -> tuple[Path, Path | None]:
-  """The folders of the two splits; None if one folder is to be split."""
-  root = Path(path).expanduser()
-  train_root = root / 'train' if (root / 'train').is_dir() else root
-  if validation_path:
-    return train_root, Path(validation_path).expanduser()
-  if train_root == root:
-    return root, None
-  beside = [root / name for name in ('val', 'validation', 'test')]
-  return train_root, next((f for f in beside if f.is_dir()), None)
+def facts(
+  data_dir: str = '',
+  path: str = '',
+  validation_path: str = '',
+  channels: int = 3,
+  **others,
+) -> Facts:
+  """The facts of `load` with these arguments; no listed file is decoded."""
+  del data_dir
+  _check_options(channels, others.get('ground', 'white'))
+  train = class_folders.layout(path, validation_path).train
+  return source.image_facts(channels, tuple(train))
 
 
-def facts(data_dir: str = '', **arguments) -> Facts:
-  """The facts of `load(**arguments)`; no file is decoded."""
-  return load(data_dir, **(arguments | {'check_files': False})).facts
+def _check_options(channels: int, ground: str) -> None:
+  if channels not in (1, 3):
+    raise ValueError(f'data.source.channels={channels} must be 1 or 3')
+  try:
+    ImageColor.getrgb(ground)
+  except (ValueError, AttributeError):
+    raise ValueError(
+      f'data.source.ground={ground!r} must be a colour like white or #8090a0'
+    ) from None
 
 
-def _split_off(files: dict, fraction: float) -> tuple[dict, dict]:
+def _checked(
+  layout: class_folders.Layout, channels: int, ground: str
+) -> class_folders.Layout:
+  """The files that decode; says which others are left out, or move."""
+  moving = []
+
+  def checked(files: Classes) -> Classes:
+    kept = {}
+    for name, paths in files.items():
+      listing = images.check_files(paths, channels, ground)
+      layout.skipped.update(listing.skipped)
+      moving.extend(map(images.shown, listing.moving))
+      kept[name] = listing.paths
+    return kept
+
+  train = checked(layout.train)
+  held = None if layout.held is None else checked(layout.held)
+  for name, paths in train.items():
+    if not paths:
+      raise ValueError(
+        f'no image of the class {name!r} can be read; mend its files in '
+        f'{images.shown(layout.train[name][0].parent)}, or remove the folder'
+      )
+  if moving:
+    title = f'{len(moving)} with several frames or pages, the first counts:'
+    layout.notes.append(images.first_lines(title, moving))
+  return layout._replace(train=train, held=held)
+
+
+def _twins(train: Classes, held: Classes) -> list[str]:
+  """What to say about held-out files that are training files too.
+
+  Only files of a size that both sides have are read.
+  """
+  left, right = (
+    [(os.path.getsize(path), path) for paths in side.values() for path in paths]
+    for side in (train, held)
+  )
+  sizes = {size for size, _ in left} & {size for size, _ in right}
+  known = {_digest(path): path for size, path in left if size in sizes}
+  twins = [
+    f'{images.shown(path)} = {images.shown(known[digest])}'
+    for size, path in right
+    if size in sizes and (digest := _digest(path)) in known
+  ]
+  if not twins:
+    return []
+  title = f'{len(twins)} held-out images are training images too:'
+  return [images.first_lines(title, twins)]
+
+
+def _digest(path: Path) -> bytes:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').digest()
+
+
+def _split_off(files: Classes, fraction: float) -> tuple[Classes, Classes]:
   if not 0 < fraction < 1:
     raise ValueError(
       f'data.source.validation_fraction={fraction} must be between 0 and 1'
@@ -159,10 +184,13 @@ def _split_off(files: dict, fraction: float) -> tuple[dict, dict]:
   return train, held
 
 
-def _listed(files: dict, classes: tuple[str, ...], channels: int) -> Files:
+def _listed(
+  files: Classes, classes: tuple[str, ...], channels: int, ground: str
+) -> Files:
+  labels = {name: label for label, name in enumerate(classes)}
   pairs = [
-    (path, classes.index(name))
-    for name, paths in files.items()
-    for path in paths
+    (path, labels[name]) for name, paths in files.items() for path in paths
   ]
-  return Files([p for p, _ in pairs], [label for _, label in pairs], channels)
+  return Files(
+    [p for p, _ in pairs], [label for _, label in pairs], channels, ground
+  )

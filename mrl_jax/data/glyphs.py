@@ -115,7 +115,7 @@ def _drawings() -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
     if unicodedata.category(character)[0] not in 'LNPS':
       continue
     images = {
-      face: draw(character, fonts[face])
+      face: drawing(character, fonts[face])
       for face in faces
       if ord(character) in has[face]
     }
@@ -129,7 +129,7 @@ def _drawings() -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
   return chosen, drawings
 
 
-def draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
+def drawing(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
   """The character, antialiased and centred by its ink: [h w] uint8.
 
   All characters of a font have one scale; one that is wider or higher than

@@ -94,10 +94,12 @@ def random_affine(
 def centre_crop(image, size: tuple[int, int], share: float) -> np.ndarray:
   """The centred part that, at 1/`share` of `size`, covers the short side.
 
-  share=0.875 with size 224 is the usual "resize to 256, crop 224".
+  One rule for images of every size, that of the encoder too. share=0.875 with
+  size 224 is the usual "resize to 256, crop 224"; share=1 keeps the whole
+  short side.
   """
   height, width = image.shape[:2]
-  if (height, width) == tuple(size):
+  if share == 1 and (height, width) == tuple(size):
     return image
   scale = min(height / size[0], width / size[1]) * share
   h, w = size[0] * scale, size[1] * scale

@@ -30,8 +30,10 @@ class Image:
     flip: whether training images are mirrored left to right at random.
     randaugment_layers: random operations in a row, 0 for none
       (arXiv:1909.13719).
-    randaugment_magnitude: their strength, 10 for the paper's maximum.
-    eval_crop: share of the short side that evaluation keeps.
+    randaugment_magnitude: their strength, 10 for the paper's maximum. Above it
+      only the operations that move pixels grow, up to limits.
+    eval_crop: share of the short side that evaluation keeps, of images of
+      every size; 0.875 is usual for photos.
     mean, std: of the pixels in [0, 1], one number or one per channel.
     channels: 1 or 3; the source says how many.
     ground: what shows through transparent pixels, a colour; the source says.
@@ -51,7 +53,7 @@ class Image:
     flip: bool = False,
     randaugment_layers: int = 0,
     randaugment_magnitude: float = 10.0,
-    eval_crop: float = 0.875,
+    eval_crop: float = 1.0,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
     *,
@@ -82,6 +84,12 @@ class Image:
       )
     if not 0 < self.eval_crop <= 1:
       raise ValueError(f'eval_crop={self.eval_crop} must be in (0, 1]')
+    layers, magnitude = self.randaugment
+    if layers < 0 or not 0 <= magnitude < float('inf'):
+      raise ValueError(
+        f'randaugment_layers={layers} and randaugment_magnitude={magnitude} '
+        'must be at least 0'
+      )
     for name, values in (('mean', self.mean), ('std', self.std)):
       if len(values) not in (1, channels) or (
         name == 'std' and min(values) <= 0

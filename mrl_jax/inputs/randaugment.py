@@ -4,7 +4,14 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 GREY = 128
-MAX_MAGNITUDE = 10.0  # of the paper's scale; larger values extrapolate
+MAX_MAGNITUDE = 10.0  # of the paper's scale
+# Larger magnitudes move pixels further, up to these limits: two operations in
+# a row leave a part of the image. Operations on colours stay at the maximum,
+# beyond which they would invert or blacken.
+MAX_TURN = 90.0  # degrees
+MAX_SHEAR = 0.6
+MAX_SHIFT = 0.45  # of a side
+MAX_SQUARE = 0.5  # of the short side
 
 
 def affine(image: Image.Image, a, b, c, d, e, f) -> Image.Image:
@@ -30,40 +37,52 @@ def cutout(image: Image.Image, side: float, rng) -> Image.Image:
 
 
 def _enhance(kind):
-  # Strength m in [0, 1] moves the factor away from 1, either way.
-  return lambda image, m, sign, rng: kind(image).enhance(1 + sign * 0.9 * m)
+  # Strength m moves the factor away from 1, either way, and never below 0.1.
+  return lambda image, m, sign, rng: kind(image).enhance(
+    1 + sign * 0.9 * min(m, 1)
+  )
 
 
 def translate(image, m, sign, horizontal: bool):
-  """Moved by up to 100 / 331 of a side."""
+  """Moved by m * 100 / 331 of a side, the paper's 100 pixels of 331."""
   side = image.size[0] if horizontal else image.size[1]
-  shift = sign * m * side * 100 / 331  # the paper's 100 pixels of 331
+  shift = sign * min(m * 100 / 331, MAX_SHIFT) * side
   x, y = (shift, 0) if horizontal else (0, shift)
   return affine(image, 1, 0, x, 0, 1, y)
 
 
-# name -> f(image, m in [0, 1], sign in (-1, 1), rng)
+def shear(image, x: float, y: float):
+  """Rows moved by 0.3 `x` of their height, columns by 0.3 `y`."""
+  x, y = np.clip([0.3 * x, 0.3 * y], -MAX_SHEAR, MAX_SHEAR)
+  return affine(image, 1, x, 0, y, 1, 0)
+
+
+# name -> f(image, m >= 0, sign in (-1, 1), rng)
 OPERATIONS = {
   'autocontrast': lambda i, m, s, rng: ImageOps.autocontrast(i),
   'equalize': lambda i, m, s, rng: ImageOps.equalize(i),
   'invert': lambda i, m, s, rng: ImageOps.invert(i),
   'rotate': lambda i, m, s, rng: i.rotate(
-    s * 30 * m, fillcolor=GREY if i.mode == 'L' else (GREY,) * 3
+    s * min(30 * m, MAX_TURN), fillcolor=GREY if i.mode == 'L' else (GREY,) * 3
   ),
   'posterize': lambda i, m, s, rng: ImageOps.posterize(
-    i, max(1, 8 - int(4 * m))
+    i, 8 - int(4 * min(m, 1))
   ),
-  'solarize': lambda i, m, s, rng: ImageOps.solarize(i, 256 - int(256 * m)),
-  'solarize_add': lambda i, m, s, rng: solarise_add(i, 110 * m),
+  'solarize': lambda i, m, s, rng: ImageOps.solarize(
+    i, 256 - int(256 * min(m, 1))
+  ),
+  'solarize_add': lambda i, m, s, rng: solarise_add(i, 110 * min(m, 1)),
   'color': _enhance(ImageEnhance.Color),
   'contrast': _enhance(ImageEnhance.Contrast),
   'brightness': _enhance(ImageEnhance.Brightness),
   'sharpness': _enhance(ImageEnhance.Sharpness),
-  'shear_x': lambda i, m, s, rng: affine(i, 1, s * 0.3 * m, 0, 0, 1, 0),
-  'shear_y': lambda i, m, s, rng: affine(i, 1, 0, 0, s * 0.3 * m, 1, 0),
+  'shear_x': lambda i, m, s, rng: shear(i, s * m, 0),
+  'shear_y': lambda i, m, s, rng: shear(i, 0, s * m),
   'translate_x': lambda i, m, s, rng: translate(i, m, s, True),
   'translate_y': lambda i, m, s, rng: translate(i, m, s, False),
-  'cutout': lambda i, m, s, rng: cutout(i, 80 / 331 * m * min(i.size), rng),
+  'cutout': lambda i, m, s, rng: cutout(
+    i, min(80 / 331 * m, MAX_SQUARE) * min(i.size), rng
+  ),
 }
 
 

@@ -153,7 +153,7 @@ def test_folder_split_by_folder_and_broken_files(tmp_path, photos, capsys):
   data = folder.load(path=str(tmp_path))
   assert (len(data.train), len(data.validation)) == (19, 6)
   said = capsys.readouterr().out
-  assert '2 broken image files are left out' in said
+  assert '1 left out, damaged' in said and '1 left out, not a file of' in said
   assert '0.png' in said and 'text.jpg' in said
 
 

@@ -52,7 +52,11 @@ def test_centre_crop_takes_the_centre():
   out = crops.centre_crop(pixels, (28, 28), 0.875)
   assert out.shape == (28, 28, 1)
   assert (out[1:-1, 1:-1] == 200).all()  # the resize blends at the rim
-  assert crops.centre_crop(pixels, (64, 96), 0.5) is pixels
+  assert crops.centre_crop(pixels, (64, 96), 1) is pixels
+  inner = crops.centre_crop(pixels, (64, 96), 0.75)
+  np.testing.assert_array_equal(
+    inner, crops.resize(pixels, (64, 96), (12, 8, 84, 56))
+  )
 
 
 @pytest.mark.parametrize('channels', [1, 3])
@@ -66,6 +70,33 @@ def test_every_randaugment_operation(photos, name, channels):
   assert out.shape == picture.squeeze().shape and out.dtype == np.uint8
   if not (name == 'color' and channels == 1):
     assert not np.array_equal(out, picture.squeeze())
+
+
+@pytest.mark.parametrize('magnitude', [5, 10, 12, 20, 60])
+def test_randaugment_never_leaves_one_colour(magnitude):
+  y, x = np.mgrid[:64, :64]
+  pixels = np.stack([x * 4, y * 4, (x + y) * 2], -1).astype(np.uint8)
+  for seed in range(500):
+    rng = np.random.default_rng(seed)
+    out = randaugment.augment(pixels, 2, magnitude, rng)
+    assert len(np.unique(out.reshape(-1, 3), axis=0)) > 1, seed
+
+
+@pytest.mark.parametrize('m', [1.0, 1.2, 2.0, 6.0])
+@pytest.mark.parametrize('sign', [-1, 1])
+@pytest.mark.parametrize('name', randaugment.OPERATIONS)
+def test_beyond_the_maximum_colours_stay_and_pixels_move(photos, name, sign, m):
+  opened = Image.fromarray(photos[-1])
+  operation = randaugment.OPERATIONS[name]
+  out, most = (
+    np.asarray(operation(opened, strength, sign, np.random.default_rng(0)))
+    for strength in (m, 1.0)
+  )
+  moving = ('rotate', 'shear', 'translate', 'cutout')
+  if not name.startswith(moving):
+    np.testing.assert_array_equal(out, most)
+  elif m == 2:
+    assert not np.array_equal(out, most)
 
 
 def test_a_training_image_is_a_function_of_its_generator(photos):
@@ -87,6 +118,7 @@ def test_a_training_image_is_a_function_of_its_generator(photos):
     (dict(crop='centre'), "crop='centre' is not one of none, pad"),
     (dict(scale=(0.5, 2)), r'scale=\(0.5, 2\) must be two numbers'),
     (dict(eval_crop=0), r'eval_crop=0 must be in \(0, 1\]'),
+    (dict(randaugment_magnitude=-1), 'randaugment_magnitude=-1 must be at'),
     (dict(mean=(0.1, 0.2)), r'mean=\(0.1, 0.2\) must be 3 numbers'),
     (dict(std=(0.0,)), r'std=\(0.0,\) must be 3 numbers above 0'),
     (dict(size=0), 'size=0 must be a number of pixels or a pair'),

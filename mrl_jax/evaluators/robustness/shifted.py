@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mrl_jax import errors, rows
-from mrl_jax.data import folder
+from mrl_jax.data import class_folders, folder
 from mrl_jax.shapes import Bool, Float, Int
 
 ROWS_AT_ONCE = 1024
@@ -40,7 +40,7 @@ def named_folders(
 
 def evaluate(evidence, name: str, path: Path) -> tuple[list[rows.Row], dict]:
   """(one row per dim, details) of a shifted set, embedded and answered."""
-  files = folder.class_files(path)
+  files = class_folders.class_files(path)
   groups, skipped = _class_groups(path, files, evidence.names)
   paths, labels = zip(
     *((path, i) for i, group in enumerate(groups) for path in files[group])
