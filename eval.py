@@ -10,4 +10,4 @@ import sys
 from mrl_jax import commands
 
 if __name__ == '__main__':
-  sys.exit(commands.evaluate())
+  sys.exit(commands.run_eval())

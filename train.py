@@ -8,4 +8,4 @@ import sys
 from mrl_jax import commands
 
 if __name__ == '__main__':
-  sys.exit(commands.train())
+  sys.exit(commands.run_train())

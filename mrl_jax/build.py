@@ -36,7 +36,7 @@ from mrl_jax.variables import Variables
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class Placed:
   """A task and the devices that it runs on; no data."""
 
   mesh: Mesh
@@ -45,7 +45,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Learner(Model):
+class Learner(Placed):
   """All parts of a training step; no data.
 
   Attributes:
@@ -166,7 +166,7 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   )
 
 
-def model(config: ConfigDict, known: Facts, devices=None) -> Model:
+def model(config: ConfigDict, known: Facts, devices=None) -> Placed:
   """The task of a config, for data of which this is known, and its mesh.
 
   `devices` are those of the mesh, this machine's when None.
@@ -180,10 +180,10 @@ def model(config: ConfigDict, known: Facts, devices=None) -> Model:
     weights = nested.dim_weights(plain(config.weights), dims)
   with blame('task'):
     task = _make(config.task, TASKS, spec, dims, weights, mesh)
-  return Model(mesh, spec, task)
+  return Placed(mesh, spec, task)
 
 
-def learner(config: ConfigDict, base: Model, examples: int) -> Learner:
+def learner(config: ConfigDict, base: Placed, examples: int) -> Learner:
   """The training step's parts; `examples` turn `train.epochs` into steps."""
   check_local('init_from', config.init_from)
   train = _settings(config, 'train', settings.Train)
@@ -272,7 +272,7 @@ def evaluator_options(config: ConfigDict) -> dict[str, dict]:
   return {name: plain(config.eval[name]) for name in EVALUATORS}
 
 
-def _evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
+def _evidence_maker(parts: Placed, batches: feed.Feed, dims) -> Callable:
   """A function variables -> evidence; each function is compiled once."""
   where = sharding.replicated(parts.mesh)
   functions = dict(parts.task.functions())

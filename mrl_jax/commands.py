@@ -15,22 +15,22 @@ from collections.abc import Callable, Sequence
 from mrl_jax import cli, errors
 
 
-def train(argv: Sequence[str] | None = None) -> int:
+def run_train(argv: Sequence[str] | None = None) -> int:
   """Trains an encoder whose every prefix is an embedding; the exit code."""
   return _answered('train', argv, _train)
 
 
-def evaluate(argv: Sequence[str] | None = None) -> int:
+def run_eval(argv: Sequence[str] | None = None) -> int:
   """Evaluates a run, or any embeddings, at every dimension; the exit code."""
   return _answered('eval', argv, _evaluate)
 
 
-def embed(argv: Sequence[str] | None = None) -> int:
+def run_embed(argv: Sequence[str] | None = None) -> int:
   """Writes the embeddings of files by a trained model; the exit code."""
   return _answered('embed', argv, _embed)
 
 
-def plan(argv: Sequence[str] | None = None) -> int:
+def run_plan(argv: Sequence[str] | None = None) -> int:
   """Prints what a training step costs on a TPU slice; the exit code."""
   return _answered('plan', argv, _plan)
 

@@ -94,7 +94,7 @@ class Input(Protocol):
     ...
 
 
-class Opened(Protocol):
+class Values(Protocol):
   """Values that are read when they are asked for.
 
   Attributes:
@@ -112,7 +112,7 @@ class Opened(Protocol):
 class Openable(Protocol):
   """An input that takes what a person has, not only what a source yields."""
 
-  def open(self, given: Any) -> Opened:
+  def open(self, given: Any) -> Values:
     """The values in what is given (a file, a folder, a list ...), in order."""
     ...
 

@@ -28,7 +28,7 @@ from mrl_jax import (
   workdir,
 )
 from mrl_jax.config import to_json
-from mrl_jax.contracts import Facts, Openable, Opened
+from mrl_jax.contracts import Facts, Openable, Values
 from mrl_jax.errors import UsageError
 from mrl_jax.shapes import Float, Int, PyTree
 from mrl_jax.variables import Variables
@@ -100,7 +100,7 @@ class Model:
     self,
     config: ConfigDict,
     known: Facts,
-    parts: build.Model,
+    parts: build.Placed,
     variables: Variables,
     step: int,
   ):
@@ -123,7 +123,7 @@ class Model:
   def __repr__(self) -> str:
     return f'Model(dims={self.dims}, step={self.step})'
 
-  def open(self, inputs) -> Opened:
+  def open(self, inputs) -> Values:
     """The values in `inputs`, read when asked for; `names` has their names.
 
     A file, a folder, an array or a PIL image, or a list of them; which arrays
@@ -223,7 +223,7 @@ class Model:
       )
     return int(dim)
 
-  def _batches(self, values: Opened, size: int) -> Iterator[tuple[PyTree, int]]:
+  def _batches(self, values: Values, size: int) -> Iterator[tuple[PyTree, int]]:
     """(a batch on the devices, its count of real rows) of all values."""
     if size < 1:
       raise UsageError(f'batch_size={size} must be at least 1')

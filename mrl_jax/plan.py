@@ -263,4 +263,4 @@ def run(options, words: Sequence[str]) -> int:
 if __name__ == '__main__':
   from mrl_jax import commands
 
-  sys.exit(commands.plan())
+  sys.exit(commands.run_plan())

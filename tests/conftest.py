@@ -53,10 +53,10 @@ def run_cli(capsys):
   from mrl_jax import commands
 
   entries = {
-    'train': commands.train,
-    'eval': commands.evaluate,
-    'embed': commands.embed,
-    'plan': commands.plan,
+    'train': commands.run_train,
+    'eval': commands.run_eval,
+    'embed': commands.run_embed,
+    'plan': commands.run_plan,
   }
 
   def run(entry, *argv):

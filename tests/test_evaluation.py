@@ -55,7 +55,7 @@ def whole(tmp_path_factory):
 
   folder = tmp_path_factory.mktemp('runs') / 'smoke'
   variant = '--config=configs/vit_mrl.py:digits,smoke'
-  assert commands.train([variant, f'--workdir={folder}']) == 0
+  assert commands.run_train([variant, f'--workdir={folder}']) == 0
   words = [
     '--config.eval.only=',
     '--config.eval.robustness.images=64',
@@ -64,7 +64,7 @@ def whole(tmp_path_factory):
     '--config.eval.baselines.seeds=1',
     '--config.eval.few_shot.draws=3',
   ]
-  assert commands.evaluate([f'--workdir={folder}', *words]) == 0
+  assert commands.run_eval([f'--workdir={folder}', *words]) == 0
   return folder
 
 

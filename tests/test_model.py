@@ -22,7 +22,7 @@ def folder(tmp_path_factory, data_dir):
 
   work = tmp_path_factory.mktemp('door') / 'run'
   average = '--config.optim.average=0.5'
-  assert commands.train([runs.SMOKE, average, f'--workdir={work}']) == 0
+  assert commands.run_train([runs.SMOKE, average, f'--workdir={work}']) == 0
   return work
 
 

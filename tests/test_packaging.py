@@ -125,7 +125,7 @@ def test_the_wheel_works_alone(tmp_path):
   (wheel,) = tmp_path.glob('*.whl')
   with zipfile.ZipFile(wheel) as file:
     file.extractall(tmp_path / 'site')
-  train = 'from mrl_jax import commands; commands.train()'
+  train = 'from mrl_jax import commands; commands.run_train()'
   config = '--config=configs/vit_mrl.py:digits,smoke'
   python('-c', train, config, '--workdir=work', cwd=empty)
   python('-c', ELSEWHERE, cwd=empty)

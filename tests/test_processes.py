@@ -11,7 +11,7 @@ import sys
 import jax
 jax.config.update('jax_cpu_collectives_implementation', 'gloo')
 from mrl_jax import commands
-sys.exit(commands.train())
+sys.exit(commands.run_train())
 """
 
 

@@ -14,7 +14,7 @@ def smoke(tmp_path_factory):
   from mrl_jax import commands
 
   work = tmp_path_factory.mktemp('smoke') / 'run'
-  assert commands.train([runs.SMOKE, f'--workdir={work}']) == 0
+  assert commands.run_train([runs.SMOKE, f'--workdir={work}']) == 0
   return work
 
 

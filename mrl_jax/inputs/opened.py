@@ -68,8 +68,8 @@ def open_images(given, channels: int, ground: str) -> Opened:
 
 
 def _folder(folder: Path, channels: int, ground: str) -> Opened:
-  found = images.find(folder)
-  whole = images.check(found.paths, channels, ground)
+  found = images.find_files(folder)
+  whole = images.check_files(found.paths, channels, ground)
   images.tell(found.skipped | whole.skipped)
   if not whole.paths:
     raise UsageError(
