@@ -133,9 +133,56 @@ def test_large_class_ids_survive(tmp_path, top):
 
 def test_whole_numbers_are_embeddings_too(tmp_path):
   x = RNG.integers(1, 100, (5, 4)).astype(np.int8)
-  found, _ = files.read(save_npy(tmp_path / 'x.npy', x))
+  path = save_npy(tmp_path / 'x.npy', x)
+  found, _ = files.read(path, codes='numbers')
   assert found.embeddings.dtype == np.float32
   np.testing.assert_array_equal(found.embeddings, x)
+  fails('holds int8; say what they are: --codes=numbers', path)
+  fails('offset is for uint8', path, codes='offset')
+  path = save_npy(tmp_path / 'u.npy', (x + 128).astype(np.uint8))
+  found, _ = files.read(path, codes='offset')
+  np.testing.assert_array_equal(found.embeddings, x)
+
+
+@pytest.mark.parametrize('signed', [False, True])
+def test_cosines_of_packed_bits_are_hamming_distances(tmp_path, signed):
+  bits = RNG.integers(0, 2, (20, 16))
+  packed = np.packbits(bits, axis=1)
+  if signed:
+    packed = (packed.astype(np.int16) - 128).astype(np.int8)
+  path = save_npy(tmp_path / 'x.npy', packed)
+  x = files.read(path, codes='bits')[0].embeddings.astype(np.float32)
+  distances = (bits[:, None] != bits).sum(axis=-1)
+  np.testing.assert_array_equal(x @ x.T, 16 - 2 * distances)
+  path = save_npy(tmp_path / 'w.npy', packed.astype(np.int32))
+  fails('bits is for 2-D', path, codes='bits')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('newline', ['\n', '\r\n', '\r'])
+def test_only_newlines_end_a_label(tmp_path, encoding, newline):
+  x = save_npy(tmp_path / 'x.npy', X[:3])
+  words = ['a\u2028b', 'c\x0cd', 'e\x85f']
+  for name in ('y.txt', 'y.csv'):
+    text = newline.join([*words, '', ''])
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert files.read(x, tmp_path / name)[1] == tuple(sorted(words))
+
+
+@pytest.mark.parametrize('delimiter', [',', ';', '\t'])
+def test_a_column_of_a_csv_is_named(tmp_path, delimiter):
+  x, y = save_npy(tmp_path / 'x.npy', X[:2]), tmp_path / 'y.csv'
+  y.write_text('id,label\n1,"a\nb"\n2,c\n'.replace(',', delimiter))
+  assert files.read(x, f'{y}:label')[1] == ('a\nb', 'c')
+  fails('line 1 has 2 fields', x, y)
+  fails('y.csv:color is not there; its columns', x, f'{y}:color')
+
+
+def test_byte_labels_are_utf8(tmp_path):
+  x = save_npy(tmp_path / 'x.npy', X[:2])
+  y = save_npy(tmp_path / 'y.npy', np.array(['é'.encode(), b'a']))
+  assert files.read(x, y)[1] == ('a', 'é')
+  fails('not UTF-8', x, save_npy(tmp_path / 'y.npy', np.array([b'\xe9', b'a'])))
 
 
 def test_embeddings_that_are_refused(tmp_path):
