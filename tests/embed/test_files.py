@@ -178,6 +178,26 @@ def test_a_column_of_a_csv_is_named(tmp_path, delimiter):
   fails('y.csv:color is not there; its columns', x, f'{y}:color')
 
 
+@pytest.mark.parametrize('kind', ['list_view', 'large_list_view', 'tensor'])
+def test_newer_lists_of_parquet_read_alike(tmp_path, kind):
+  if kind == 'tensor':
+    values = pyarrow.FixedShapeTensorArray.from_numpy_ndarray(X)
+  else:
+    values = pyarrow.array(
+      X.tolist(), getattr(pyarrow, kind)(pyarrow.float32())
+    )
+  found, _ = files.read(table(tmp_path / 'x.parquet', v=values))
+  np.testing.assert_array_equal(found.embeddings, X)
+
+
+@pytest.mark.parametrize('kind', ['string_view', 'binary', 'large_binary'])
+def test_words_of_parquet_read_alike(tmp_path, kind):
+  x = save_npy(tmp_path / 'x.npy', X[:2])
+  values = pyarrow.array(['é', 'a']).cast(getattr(pyarrow, kind)())
+  y = table(tmp_path / 'y.parquet', label=values)
+  assert files.read(x, y)[1] == ('a', 'é')
+
+
 def test_byte_labels_are_utf8(tmp_path):
   x = save_npy(tmp_path / 'x.npy', X[:2])
   y = save_npy(tmp_path / 'y.npy', np.array(['é'.encode(), b'a']))
