@@ -139,7 +139,8 @@ def test_whole_numbers_are_embeddings_too(tmp_path):
   np.testing.assert_array_equal(found.embeddings, x)
   fails('holds int8; say what they are: --codes=numbers', path)
   fails('offset is for uint8', path, codes='offset')
-  path = save_npy(tmp_path / 'u.npy', (x + 128).astype(np.uint8))
+  shifted = (x.astype(np.int16) + 128).astype(np.uint8)
+  path = save_npy(tmp_path / 'u.npy', shifted)
   found, _ = files.read(path, codes='offset')
   np.testing.assert_array_equal(found.embeddings, x)
 
