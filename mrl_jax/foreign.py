@@ -59,7 +59,7 @@ def frozen(config: ConfigDict, options) -> Frozen:
         known,
         options.codes,
       )
-      files.check_labels(database, queries, bool(known))
+      files.check_sides(database, queries, bool(known))
     else:
       database, queries = vectors.hold_out(database, seed=config.seed)
   with blame('--dims'):

@@ -198,9 +198,11 @@ def _parquet_column(file: str, key: str, usual) -> np.ndarray:
     for is_kind in (
       *(types.is_string, types.is_large_string, types.is_string_view),
       *(types.is_binary, types.is_large_binary, types.is_binary_view),
+      types.is_fixed_size_binary,
     )
   )
-  if not (words or _numeric(kind) or pyarrow.types.is_boolean(kind)):
+  numbers = _numeric(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+  if not (words or numbers):
     raise ValueError(
       f'{file}:{name} is a column of {kind}; labels must be whole numbers or '
       f'words, out of {", ".join(source.schema_arrow.names)}'
@@ -213,14 +215,17 @@ def _parquet_column(file: str, key: str, usual) -> np.ndarray:
       f'{missing[0]}; remove these rows or label them'
     )
   values = values.cast(kind)
-  if not words:
+  if not words and not types.is_decimal(kind):
     return values.to_numpy()
+  target = pyarrow.large_string() if words else pyarrow.int64()
   try:
-    return values.cast(pyarrow.large_string()).to_numpy().astype(str)
+    array = values.cast(target).to_numpy()
   except pyarrow.ArrowInvalid as error:
+    wrong = 'not UTF-8' if words else 'not whole, or beyond 64 bits'
     raise ValueError(
-      f'{file}:{name} has labels that are not UTF-8; save them as strings'
+      f'{file}:{name} has labels that are {wrong}; save them as strings'
     ) from error
+  return array.astype(str) if words else array
 
 
 def _lines(file: str, key: str, usual) -> np.ndarray:
@@ -262,17 +267,22 @@ def _text(file: str) -> str:
 
 
 def _cells(file: str, key: str, text: str) -> list[str]:
-  """The only column, or the one `key` names, between commas, ; or tabs."""
-  for delimiter in ',;\t':
-    lines = io.StringIO(text, newline='')
-    try:
-      rows = list(csv.reader(lines, delimiter=delimiter))
-    except csv.Error as error:
-      raise ValueError(f'{file} is not CSV ({error})') from error
-    if rows and len(rows[0]) > 1:
-      break
-  else:
-    rows = list(csv.reader(io.StringIO(text, newline='')))
+  """The only column, or the one `key` names, between commas, ; or tabs.
+
+  Semicolons and tabs divide fields if `key` is then in the header, or if all
+  lines have equally many; else they are parts of words.
+  """
+  try:
+    tables = [
+      list(csv.reader(io.StringIO(text, newline=''), delimiter=delimiter))
+      for delimiter in ',;\t'
+    ]
+  except csv.Error as error:
+    raise ValueError(f'{file} is not CSV ({error})') from error
+  headers = [[name.strip() for name in rows[0]] for rows in tables if rows]
+  named = [rows for rows, names in zip(tables, headers) if key and key in names]
+  even = [rows for rows in tables if _divided(rows)]
+  rows = (named + even + tables)[0]
   at = 0
   if key:
     header = [name.strip() for name in rows[0]] if rows else []
@@ -284,6 +294,13 @@ def _cells(file: str, key: str, text: str) -> list[str]:
     raise ValueError(
       f'{file}: line {wrong[0] + 1 + bool(key)} has '
       f'{len(rows[wrong[0]])} fields, not {width}; '
-      f'write one label per line, or name a column of the header: {file}:NAME'
+      'write one label per line, in quotes if it holds a comma, or name a '
+      f'column of the header: {file}:NAME'
     )
   return [row[at] if row else '' for row in rows]
+
+
+def _divided(rows: list[list[str]]) -> bool:
+  """Whether all lines have equally many fields, and more than one."""
+  sizes = {len(row) for row in rows if row}
+  return len(sizes) == 1 and sizes != {1}

@@ -35,8 +35,9 @@ def read(
       ids in sorted order. An export brings its labels with it.
     names: of classes that have ids already: those of a database, when its
       queries are read. Words that are not among them come after them.
-    codes: what whole numbers are: `numbers` are taken as they stand,
-      `offset` are uint8 with 128 for zero, `bits` are packed eight to a byte.
+    codes: what the whole numbers of `path` are: `numbers` are taken as they
+      stand, `offset` are uint8 with 128 for zero, `bits` are packed eight to
+      a byte. None if they are floats.
 
   Raises:
     ValueError: naming the file, what is wrong in it and the fix; a LabelsError
@@ -51,34 +52,46 @@ def read(
         'from one dataset'
       )
     names = names or known
-  embeddings = _decoded(columns.matrix(*_split_key(path)), path, codes)
-  embeddings = _checked(embeddings, path)
+  stored = columns.matrix(*_split_key(path))
+  coded = str(stored.dtype) if stored.dtype.kind in 'iu' else ''
+  embeddings = _checked(_decoded(stored, path, codes), path)
   ids, worded = None, False
   if labels:
     try:
       values = columns.column(*_split_key(labels))
       worded = values.dtype.kind in 'SU'
       ids, names = _class_ids(values, labels, names)
+      _check_count(ids, labels, embeddings, path)
     except ValueError as error:
       raise LabelsError(str(error)) from error
   elif table and 'label' in columns.names(table):
     ids, _ = _class_ids(columns.column(table, 'label'), table, ())
-  if ids is not None and len(ids) != len(embeddings):
-    text = Path(_split_key(labels or '')[0]).suffix.lower() in ('.csv', '.txt')
+    _check_count(ids, table, embeddings, path)
+  return Vectors(embeddings, ids, worded=worded, coded=coded), names
+
+
+def _check_count(ids, labels, embeddings, path) -> None:
+  if len(ids) != len(embeddings):
+    text = Path(_split_key(labels)[0]).suffix.lower() in ('.csv', '.txt')
     hint = ' (is its first line a header?)' if text else ''
-    kind = LabelsError if labels else ValueError
-    raise kind(
-      f'{labels or table} has {len(ids):,} labels for the '
-      f'{len(embeddings):,} rows of {path}; give one per row{hint}'
+    raise ValueError(
+      f'{labels} has {len(ids):,} labels for the {len(embeddings):,} rows of '
+      f'{path}; give one per row{hint}'
     )
-  return Vectors(embeddings, ids, worded=worded), names
 
 
-def check_labels(database: Vectors, queries: Vectors, named: bool) -> None:
-  """Raises ValueError if one side has words for classes, the other numbers.
+def check_sides(database: Vectors, queries: Vectors, named: bool) -> None:
+  """Raises ValueError if the sides are codes or classes of different kinds.
 
+  Packed bits are, by custom, uint8, or int8 with 128 taken away: two types
+  side by side would compare other bits. Classes are words or numbers;
   `named`: the database's numbers have names, as those of an export have.
   """
+  if database.coded != queries.coded:
+    raise ValueError(
+      f'the queries are {queries.coded} and the embeddings searched '
+      f'{database.coded}, whose codes may differ; save both as one type'
+    )
   if database.labels is None or queries.labels is None:
     return
   if database.worded != queries.worded and not (queries.worded and named):
@@ -122,12 +135,17 @@ def _exported(path) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _decoded(x: np.ndarray, path, codes: str | None) -> np.ndarray:
-  """Whole numbers as the floats they stand for; other arrays as they are.
+  """Whole numbers as the floats they stand for; floats as they are.
 
   Bits become -1 and 1, whose cosine orders rows as their Hamming distance does.
   The sign of an int8 byte is a bit like any other: no distance depends on it.
   """
   if x.dtype.kind not in 'iu':
+    if codes and x.dtype.kind == 'f':
+      raise ValueError(
+        f'{path} holds {x.dtype}; --codes={codes} is for whole numbers, on '
+        'both sides: drop it'
+      )
     return x
   if codes is None:
     raise ValueError(
@@ -152,6 +170,7 @@ def _decoded(x: np.ndarray, path, codes: str | None) -> np.ndarray:
 
 def _checked(x: np.ndarray, path) -> Float[np.ndarray, 'n d']:
   """The rows, once they can be compared: 2-D, finite, none of them zero."""
+  _refuse_records(x, path)
   if x.ndim != 2:
     raise ValueError(
       f'{path} holds an array {list(x.shape)}; embeddings must be 2-D, '
@@ -183,6 +202,14 @@ def _checked(x: np.ndarray, path) -> Float[np.ndarray, 'n d']:
   return x
 
 
+def _refuse_records(x: np.ndarray, path) -> None:
+  if x.dtype.names:
+    raise ValueError(
+      f'{path} holds records of {", ".join(x.dtype.names)}; save one field '
+      f'as a plain array: x[{x.dtype.names[0]!r}]'
+    )
+
+
 def _refuse_rows(
   path,
   wrong: list[Bool[np.ndarray, 'n']],
@@ -203,6 +230,7 @@ def _class_ids(
   values: np.ndarray, path, names: tuple[str, ...]
 ) -> tuple[Int[np.ndarray, 'n'], tuple[str, ...]]:
   """(int64 class ids, names) of labels that are numbers or words."""
+  _refuse_records(values, path)
   if values.ndim != 1:
     raise ValueError(
       f'{path} holds an array {list(values.shape)}; labels must be 1-D, one '
