@@ -137,6 +137,12 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     help='vectors that search; by default some rows are held out for it',
   )
   add('--query_labels', metavar='FILE', help='the classes of --queries')
+  add(
+    '--codes',
+    choices=('numbers', 'offset', 'bits'),
+    help='what whole numbers in --embeddings and --queries are: as they stand, '
+    'uint8 with 128 for zero, or packed bits',
+  )
   add('--dims', help='prefixes, like 8,16,32; default: the width, halved to 8')
   add(
     '--compare',
@@ -173,6 +179,7 @@ def _check_evaluation(parser, options: argparse.Namespace) -> None:
     'labels': 'embeddings',
     'queries': 'embeddings',
     'query_labels': 'queries',
+    'codes': 'embeddings',
     'dims': 'embeddings',
   }
   for name, needed in needs.items():
