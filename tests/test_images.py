@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from mrl_jax import images
 
@@ -132,11 +132,19 @@ def test_of_several_frames_the_first_counts(tmp_path):
     b'text',
   ],
 )
-@pytest.mark.parametrize('suffix', ['jpg', 'png', 'eps'])
-def test_no_other_format_is_opened(tmp_path, content, suffix):
-  (tmp_path / f'a.{suffix}').write_bytes(content)
-  with pytest.raises(images.ImageError, match='not a file of JPEG|damaged'):
-    images.read(tmp_path / f'a.{suffix}')
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.eps', 'a'])
+def test_no_other_format_is_opened(tmp_path, monkeypatch, content, name):
+  """Not even by a decoder that fails: an EPS is a program, run by another."""
+  started = []
+  monkeypatch.setattr(
+    EpsImagePlugin, 'Ghostscript', lambda *given, **more: started.append(given)
+  )
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(images.ImageError, match='^not a file of JPEG'):
+    images.read(tmp_path / name)
+  listing = images.find_files(tmp_path)
+  assert images.check_files(listing.paths).paths == []
+  assert started == []
 
 
 def test_a_format_is_known_by_content_not_by_name(tmp_path):
