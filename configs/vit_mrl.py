@@ -14,7 +14,14 @@ every key. ImageNet must be prepared once: `python -m mrl_jax.prepare --help`.
 
 from ml_collections import ConfigDict
 
-DATASETS = ('glyphs', 'digits', 'fashion_mnist', 'cifar10', 'cifar100', 'imagenet')
+DATASETS = (
+  'glyphs',
+  'digits',
+  'fashion_mnist',
+  'cifar10',
+  'cifar100',
+  'imagenet',
+)
 IMAGENET_SIZES = ('Ti/16', 'S/16', 'B/16', 'L/16', 'S/32', 'B/32')
 WIDTHS = {'Ti': 192, 'S': 384, 'B': 768, 'L': 1024}
 

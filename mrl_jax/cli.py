@@ -1,6 +1,8 @@
 """The options of the three commands: train, eval, plan."""
 
 import argparse
+import io
+import sys
 from collections.abc import Sequence
 
 from mrl_jax.config import nearest
@@ -57,6 +59,7 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
 
   Exits with code 2 on a wrong option, 0 after --help.
   """
+  _forgive(sys.stdout)
   parser = OneLine(
     prog=PROGRAMS[entry],
     description=PURPOSES[entry],
@@ -74,6 +77,12 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
   if entry == 'eval':
     _check_evaluation(parser, options)
   return options, words
+
+
+def _forgive(stream) -> None:
+  """Lets a stream of any encoding take any text, by escapes where it must."""
+  if isinstance(stream, io.TextIOWrapper):  # a notebook's is none
+    stream.reconfigure(errors='backslashreplace')
 
 
 def _config(parser: argparse.ArgumentParser) -> None:

@@ -204,4 +204,6 @@ def _describe(run, state: TrainState) -> None:
     flush=True,
   )
   path = run.workdir / 'environment.json'
-  path.write_text(json.dumps(environment.describe(), indent=2))
+  path.write_text(
+    json.dumps(environment.describe(), indent=2), encoding='utf-8'
+  )

@@ -21,7 +21,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
   """
   path = Path(workdir) / 'config.json'
   try:
-    saved = json.loads(path.read_text())
+    saved = json.loads(path.read_text(encoding='utf-8'))
   except OSError:
     raise UsageError(f'{workdir} is not a run: it has no config.json') from None
   except ValueError as error:
@@ -49,7 +49,7 @@ def claim(workdir: str | Path, config: ConfigDict) -> None:
           + '); choose another --workdir, or delete it'
         )
     partial = path / f'.config.{os.getpid()}.json'
-    partial.write_text(to_json(config))
+    partial.write_text(to_json(config), encoding='utf-8')
     partial.rename(path / 'config.json')
   except OSError as error:
     raise UsageError(f'--workdir={path} cannot be written: {error}') from error
