@@ -63,6 +63,8 @@ class Scores:
       self.values.get(info.step, {}).get(self.best, -math.inf)
       for info in checkpoints
     ]
+    # Older versions wrote what is not a number.
+    values = [v if math.isfinite(v) else -math.inf for v in values]
     top = max(values, default=-math.inf)
     kept = [False] * len(values)
     if top > -math.inf:
