@@ -11,8 +11,8 @@ from mrl_jax import cli, errors
 def main(argv: list[str]) -> int:
   options, words = cli.parse(argv, 'train')
   try:
-    from mrl_jax import build, loop, progress, schema, sharding, workdir
     from mrl_jax import config as configs
+    from mrl_jax import progress, schema, sharding, workdir
 
     progress.quiet()
     config, name = configs.load(options.config)
@@ -22,6 +22,8 @@ def main(argv: list[str]) -> int:
       return 0
     with configs.blame('--distributed'):
       sharding.initialise(options.distributed)
+    from mrl_jax import build, loop  # heavy: the keys are right by now
+
     run = build.run(config, options.workdir or f'runs/{name}')
     workdir.claim(run.workdir, config)
     return loop.train(run)

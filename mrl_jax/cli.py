@@ -76,6 +76,7 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
       parser.error(f'--{name} is unknown; {hint}')
   if entry == 'eval':
     _check_evaluation(parser, options)
+  _announce(options, entry)
   return options, words
 
 
@@ -83,6 +84,15 @@ def _forgive(stream) -> None:
   """Lets a stream of any encoding take any text, by escapes where it must."""
   if isinstance(stream, io.TextIOWrapper):  # a notebook's is none
     stream.reconfigure(errors='backslashreplace')
+
+
+def _announce(options: argparse.Namespace, entry: str) -> None:
+  """Says at once what has begun; the imports that follow take seconds."""
+  if entry == 'train' and not options.print_config:
+    print(f'{options.config}: loading JAX and the data ...', flush=True)
+  if entry == 'eval' and not options.compare:
+    what = options.workdir or options.embeddings
+    print(f'{what}: loading JAX and the data ...', flush=True)
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
