@@ -53,7 +53,9 @@ def whole(run, log_every: int) -> tuple[float, float]:
     run = dataclasses.replace(run, workdir=Path(folder), evaluators={})
     with contextlib.redirect_stdout(io.StringIO()):
       assert loop.train(run) == loop.DONE
-    lines = (Path(folder) / 'metrics.jsonl').read_text().splitlines()
+    lines = (
+      (Path(folder) / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
+    )
   rows = [json.loads(line) for line in lines]
   rows = [r for r in rows if 'train/examples_per_second' in r][1:]  # warm
   # Equal numbers of steps a row: the harmonic mean is steps over seconds.
@@ -120,7 +122,9 @@ def main() -> None:
     f'{jax.device_count()} x {jax.devices()[0].device_kind}'
   )
   if options.json:
-    Path(options.json).write_text(json.dumps(rounds, indent=1))
+    Path(options.json).write_text(
+      json.dumps(rounds, indent=1), encoding='utf-8'
+    )
 
 
 if __name__ == '__main__':

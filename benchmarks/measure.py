@@ -97,5 +97,5 @@ def table(columns: list[str], rows: list[list]) -> str:
 
 def write(path: str | None, content: dict) -> None:
   if path:
-    Path(path).write_text(json.dumps(content, indent=1))
+    Path(path).write_text(json.dumps(content, indent=1), encoding='utf-8')
     print(f'written: {path}')

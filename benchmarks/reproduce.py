@@ -43,7 +43,10 @@ def newest_rows(folder: Path) -> list[dict] | None:
   )
   if not found:
     return None
-  return [json.loads(line) for line in found[-1].read_text().splitlines()]
+  return [
+    json.loads(line)
+    for line in found[-1].read_text(encoding='utf-8').splitlines()
+  ]
 
 
 def train(root: Path, method: str, seed: int, words: list[str], jobs: int):
@@ -54,7 +57,7 @@ def train(root: Path, method: str, seed: int, words: list[str], jobs: int):
     flags = environment.get('XLA_FLAGS', '')
     environment['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'
   variant = ','.join([method, f'seed={seed}', *words])
-  with (folder / 'log.txt').open('a') as log:
+  with (folder / 'log.txt').open('a', encoding='utf-8') as log:
     code = subprocess.run(
       [
         sys.executable,
@@ -301,7 +304,7 @@ def main(argv: list[str]) -> int:
   if options.what == 'run':
     return run(root, seeds, methods, options.variant, options.jobs)
   text = tables(root, seeds, methods, known.DIMS)
-  (root / 'tables.md').write_text(text + '\n')
+  (root / 'tables.md').write_text(text + '\n', encoding='utf-8')
   print(text)
   return 0
 

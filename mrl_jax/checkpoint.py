@@ -42,9 +42,9 @@ class Scores:
     for step in integrity.steps(directory):
       old = directory / str(step) / 'metrics' / 'metrics'  # of format 1
       if old.exists():
-        self.values[step] = json.loads(old.read_text())
+        self.values[step] = json.loads(old.read_text(encoding='utf-8'))
     if self.path.exists():
-      saved = json.loads(self.path.read_text())
+      saved = json.loads(self.path.read_text(encoding='utf-8'))
       self.values |= {int(step): values for step, values in saved.items()}
 
   def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -53,7 +53,7 @@ class Scores:
     self.values[step] = {k: v for k, v in chosen.items() if math.isfinite(v)}
     if jax.process_index() == 0:
       partial = self.path.with_suffix('.partial')
-      partial.write_text(json.dumps(self.values))
+      partial.write_text(json.dumps(self.values), encoding='utf-8')
       partial.rename(self.path)
 
   def should_preserve(self, checkpoints, *, context) -> list[bool]:
@@ -63,6 +63,8 @@ class Scores:
       self.values.get(info.step, {}).get(self.best, -math.inf)
       for info in checkpoints
     ]
+    # Older versions wrote what is not a number.
+    values = [v if math.isfinite(v) else -math.inf for v in values]
     top = max(values, default=-math.inf)
     kept = [False] * len(values)
     if top > -math.inf:
@@ -194,7 +196,9 @@ class Checkpointer:
 def _position(folder: Path) -> dict:
   """What was saved beside the state; `format` is 1 where none is named."""
   try:
-    return {'format': 1} | json.loads((folder / 'data/metadata').read_text())
+    return {'format': 1} | json.loads(
+      (folder / 'data/metadata').read_text(encoding='utf-8')
+    )
   except (OSError, ValueError) as error:
     raise CheckpointError(f'{folder} cannot be read: {error}') from error
 

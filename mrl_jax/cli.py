@@ -1,6 +1,7 @@
 """The options of the four commands: train, eval, embed, plan."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,7 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
 
   Exits with code 2 on a wrong option, 0 after --help.
   """
+  _forgive(sys.stdout)
   parser = OneLine(
     prog=_program(entry),
     description=PURPOSES[entry],
@@ -85,6 +87,7 @@ def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
       parser.error(f'--{name} is unknown; {hint}')
   if entry == 'eval':
     _check_evaluation(parser, options)
+  _announce(options, entry)
   return options, words
 
 
@@ -92,6 +95,21 @@ def _program(entry: str) -> str:
   """How the command was called: installed, or as a script."""
   called = Path(sys.argv[0]).name
   return called if called == f'mrl-{entry}' else PROGRAMS[entry]
+
+
+def _forgive(stream) -> None:
+  """Lets a stream of any encoding take any text, by escapes where it must."""
+  if isinstance(stream, io.TextIOWrapper):  # a notebook's is none
+    stream.reconfigure(errors='backslashreplace')
+
+
+def _announce(options: argparse.Namespace, entry: str) -> None:
+  """Says at once what has begun; the imports that follow take seconds."""
+  if entry == 'train' and not options.print_config:
+    print(f'{options.config}: loading JAX and the data ...', flush=True)
+  if entry == 'eval' and not options.compare:
+    what = options.workdir or options.embeddings
+    print(f'{what}: loading JAX and the data ...', flush=True)
 
 
 def _config(parser: argparse.ArgumentParser) -> None:

@@ -47,8 +47,8 @@ def _answered(
 
 
 def _train(options, words) -> int:
-  from mrl_jax import build, loop, progress, schema, sharding, workdir
   from mrl_jax import config as configs
+  from mrl_jax import progress, schema, sharding, workdir
 
   progress.quiet()
   config, name = configs.load(options.config)
@@ -58,6 +58,8 @@ def _train(options, words) -> int:
     return 0
   with configs.blame('--distributed'):
     sharding.initialise(options.distributed)
+  from mrl_jax import build, loop  # heavy: the keys are right by now
+
   run = build.run(config, options.workdir or f'runs/{name}')
   workdir.claim(run.workdir, config, run.facts)
   return loop.train(run)

@@ -130,7 +130,15 @@ def differences(saved: ConfigDict, new: ConfigDict) -> list[str]:
 
 
 def check_local(key: str, path: str) -> None:
-  """Raises UsageError for a URL, which would become a folder of that name."""
+  """Raises UsageError for a URL, which would become a folder of that name.
+
+  Also for a name that the locale cannot read: Orbax could not write there.
+  """
+  if any('\ud800' <= letter <= '\udfff' for letter in path):
+    raise UsageError(
+      f'{key}={ascii(path)} is not text in this locale; set PYTHONUTF8=1, or '
+      'name it in ASCII'
+    )
   if '://' in path:
     raise UsageError(
       f'{key}={path} must be a folder; mount the bucket and name its folder'

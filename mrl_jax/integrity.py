@@ -53,7 +53,7 @@ def seal(folder: Path) -> None:
     return
   hashes = {str(p.relative_to(folder)): _sha256(p) for p in files(folder)}
   partial = folder / f'.{MANIFEST}'
-  partial.write_text(json.dumps(hashes, indent=1))
+  partial.write_text(json.dumps(hashes, indent=1), encoding='utf-8')
   partial.rename(folder / MANIFEST)
 
 
@@ -67,7 +67,7 @@ def damage(folder: Path) -> str:
   if not manifest.exists():
     return ''
   try:
-    hashes = json.loads(manifest.read_text())
+    hashes = json.loads(manifest.read_text(encoding='utf-8'))
   except ValueError:
     return f'{MANIFEST} cannot be read'
   for relative, expected in hashes.items():

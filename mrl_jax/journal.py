@@ -22,10 +22,10 @@ class Writer:
 
     path = Path(workdir) / 'metrics.jsonl'
     if path.exists():
-      lines = path.read_text().splitlines()
+      lines = path.read_text(encoding='utf-8').splitlines()
       kept = [line for line in lines if _line_step(line) <= step]
-      path.write_text(''.join(line + '\n' for line in kept))
-    self.file = path.open('a')
+      path.write_text(''.join(line + '\n' for line in kept), encoding='utf-8')
+    self.file = path.open('a', encoding='utf-8')
     self.board = SummaryWriter(
       str(Path(workdir) / 'tensorboard'), purge_step=step + 1
     )

@@ -43,11 +43,8 @@ def train(run) -> int:
       training.stop_if_asked()
       training.update()
   except interrupt.Stop as stop:
-    training.save()
     number = stop.args[0]
-    progress.say(
-      f'stopped by {number.name} at step {training.step:,}, saved; run it again'
-    )
+    progress.say(f'stopped by {number.name} {training.leave()}; run it again')
     return 128 + number
   finally:
     training.close()
@@ -117,6 +114,15 @@ class Training:
       'seed': self.run.learner.seed,
     }
     self.saver.save(self.step, self.state.to_tree(), position)
+
+  def leave(self) -> str:
+    """Saves what is new, and says where the run stands."""
+    self.save()
+    if self.step > self.first:
+      return f'at step {self.step:,}, saved'
+    if self.first:
+      return f'at step {self.first:,}, saved before, nothing new'
+    return 'before its first step, nothing to save'
 
   def evaluate(self, repeat: bool) -> None:
     """Evaluates, unless the step was evaluated before and `repeat` is False."""
@@ -204,4 +210,6 @@ def _describe(run, state: TrainState) -> None:
     flush=True,
   )
   path = run.workdir / 'environment.json'
-  path.write_text(json.dumps(environment.describe(), indent=2))
+  path.write_text(
+    json.dumps(environment.describe(), indent=2), encoding='utf-8'
+  )

@@ -22,7 +22,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
   """
   path = Path(workdir) / 'config.json'
   try:
-    saved = json.loads(path.read_text())
+    saved = json.loads(path.read_text(encoding='utf-8'))
   except OSError:
     raise UsageError(f'{workdir} is not a run: it has no config.json') from None
   except ValueError as error:
@@ -52,7 +52,7 @@ def claim(workdir: str | Path, config: ConfigDict, known: Facts) -> None:
           + '); choose another --workdir, or delete it'
         )
     partial = path / f'.config.{os.getpid()}.json'
-    partial.write_text(to_json(config))
+    partial.write_text(to_json(config), encoding='utf-8')
     partial.rename(path / 'config.json')
     facts.write(path, known)
   except OSError as error:

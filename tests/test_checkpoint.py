@@ -1,5 +1,6 @@
 """Checkpoints come back whole, on any mesh, or say why they cannot."""
 
+import json
 import math
 
 import chex
@@ -188,6 +189,18 @@ def test_a_value_that_is_not_a_number_never_replaces_the_best(tmp_path, value):
   values = {1: 0.1, 2: 0.9, 3: 0.3, 4: value}
   save(tmp_path, values, keep=1, best='linear/top1/d8')
   assert integrity.steps(tmp_path) == [2, 4]
+  # Nor does one of an older version, in a file of the run, wherever it stands.
+  old = {1: value, 2: 0.9, 4: value}
+  text = json.dumps({k: {'linear/top1/d8': v} for k, v in old.items()})
+  (tmp_path / 'evaluated.json').write_text(text, encoding='utf-8')
+  save(tmp_path, {5: 0.4, 6: value, 7: None}, keep=1, best='linear/top1/d8')
+  assert integrity.steps(tmp_path) == [2, 7]
+
+
+@pytest.mark.parametrize('value', [math.nan, -math.inf])
+def test_the_first_number_replaces_what_is_not_one(tmp_path, value):
+  save(tmp_path, {1: value, 2: 0.2, 3: value}, keep=1, best='linear/top1/d8')
+  assert integrity.steps(tmp_path) == [2, 3]
 
 
 def test_what_was_evaluated_is_known_after_a_restart(tmp_path):

@@ -1,11 +1,12 @@
 """Runs that end early: after a signal, after a loss that is not finite."""
 
 import re
+import shutil
 import signal
 
 import pytest
 
-from mrl_jax import integrity
+from mrl_jax import integrity, loop
 from tests.samples import processes, runs
 
 CODES = {'SIGTERM': 143, 'SIGINT': 130}
@@ -30,6 +31,40 @@ def test_a_signal_saves_first(tmp_path, name):
   (step,) = integrity.steps(tmp_path / 'checkpoints')
   assert f'stopped by {name} at step {step:,}, saved' in out
   assert (tmp_path / 'checkpoints' / str(step) / 'manifest.json').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CODES)
+def test_a_signal_while_compiling_saves_nothing_and_says_so(
+  monkeypatch, run_cli, tmp_path, name
+):
+  """In a fresh run, and in one that goes on: both have made no step."""
+  compiled = loop._compile
+
+  def interrupted(*args):
+    signal.raise_signal(signal.Signals[name])
+    return compiled(*args)
+
+  argv = [
+    'train',
+    runs.SMOKE,
+    f'--workdir={tmp_path}',
+    '--config.eval.only=linear',
+  ]
+  monkeypatch.setattr(loop, '_compile', interrupted)
+  code, out, err = run_cli(*argv)
+  assert code == CODES[name], err
+  assert f'stopped by {name} before its first step, nothing to save' in out
+  assert not integrity.steps(tmp_path / 'checkpoints') and 'saved' not in out
+
+  monkeypatch.setattr(loop, '_compile', compiled)
+  assert run_cli(*argv)[0] == 0
+  shutil.rmtree(tmp_path / 'checkpoints' / '6')
+  monkeypatch.setattr(loop, '_compile', interrupted)
+  code, out, err = run_cli(*argv)
+  assert code == CODES[name], err
+  assert f'stopped by {name} at step 3, saved before, nothing new' in out
+  assert integrity.steps(tmp_path / 'checkpoints') == [3]
 
 
 @pytest.mark.slow

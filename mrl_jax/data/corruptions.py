@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import ndimage, signal
 
 from mrl_jax.shapes import Float, Int
 
@@ -58,7 +58,7 @@ def gaussian_blur(image, severity, rng) -> Pixels:
   """The image blurred by a Gaussian; its edge is repeated."""
   del rng
   sigma = length((2, 3, 4, 5, 6.5)[severity - 1], image)
-  blurred = ndimage.gaussian_filter(
+  blurred = scipy.ndimage.gaussian_filter(
     image / 255, (sigma, sigma, 0), mode='nearest'
   )
   return _to_bytes(blurred)
@@ -69,7 +69,9 @@ def _convolved(image, kernel: Float[np.ndarray, 'y x']) -> Pixels:
   y, x = (side // 2 for side in kernel.shape)
   padded = np.pad(image / 255, ((y, y), (x, x), (0, 0)), mode='edge')
   kernel = kernel / kernel.sum()
-  found = signal.fftconvolve(padded, kernel[..., None], 'valid', axes=(0, 1))
+  found = scipy.signal.fftconvolve(
+    padded, kernel[..., None], 'valid', axes=(0, 1)
+  )
   return _to_bytes(found)
 
 
@@ -169,7 +171,9 @@ def elastic(image, severity, rng) -> Pixels:
   moved = share * min(height, width)
   smooth = max(0.08 * min(height, width), 1.5)
   noise = rng.normal(size=(2, height, width))
-  field = ndimage.gaussian_filter(noise, (0, smooth, smooth), mode='reflect')
+  field = scipy.ndimage.gaussian_filter(
+    noise, (0, smooth, smooth), mode='reflect'
+  )
   field *= moved / max(np.sqrt(np.mean(np.sum(field**2, axis=0))), 1e-12)
   return _sampled(image, np.mgrid[:height, :width] + field)
 
@@ -177,7 +181,7 @@ def elastic(image, severity, rng) -> Pixels:
 def _sampled(image, places: Float[np.ndarray, '2 h w']) -> Pixels:
   """The image at places between its pixels; beyond its edge, the edge."""
   channels = [
-    ndimage.map_coordinates(channel, places, order=1, mode='nearest')
+    scipy.ndimage.map_coordinates(channel, places, order=1, mode='nearest')
     for channel in np.moveaxis(image / 255, -1, 0)
   ]
   return _to_bytes(np.stack(channels, axis=-1))

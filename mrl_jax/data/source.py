@@ -114,7 +114,7 @@ def load_built(builder_class: type, data_dir: str, read) -> Split:
   builder = builder_class(read=read, data_dir=str(root))
   if not Path(builder.data_path, 'dataset_info.json').exists():
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / f'.{builder.name}.lock', 'w') as lock:
+    with open(root / f'.{builder.name}.lock', 'w', encoding='utf-8') as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
       builder = builder_class(read=read, data_dir=str(root))
       print(f'preparing {builder.name} in {root} (once)', flush=True)

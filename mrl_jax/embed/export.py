@@ -75,7 +75,7 @@ def _all_rows(folder: Path, facts: dict, splits: Mapping) -> dict:
   if not path.exists():
     return dict(splits)
   try:
-    old = json.loads(path.read_text())
+    old = json.loads(path.read_text(encoding='utf-8'))
     rows = old.pop('rows')
   except (ValueError, KeyError) as error:
     raise ValueError(f'{path} is damaged; delete {folder}') from error
@@ -140,7 +140,7 @@ def _safe_rows(marker: Path, array: Path, count: int) -> int:
   if not marker.exists():
     return 0
   try:
-    rows = json.loads(marker.read_text())['rows']
+    rows = json.loads(marker.read_text(encoding='utf-8'))['rows']
     whole = 0 <= rows <= count and len(np.load(array, mmap_mode='r')) == count
   except (OSError, ValueError, KeyError, TypeError):
     whole = False
@@ -214,7 +214,7 @@ def write_table(
 def _replace(path: Path, values: dict) -> None:
   """JSON in the file's place, whole or not at all."""
   part = path.with_name(path.name + '.part')
-  with open(part, 'w') as file:
+  with open(part, 'w', encoding='utf-8') as file:
     file.write(json.dumps(values, indent=2) + '\n')
     file.flush()
     os.fsync(file.fileno())

@@ -113,7 +113,7 @@ def _exported(path) -> tuple[str, str, tuple[str, ...]]:
   """(embeddings, table of rows, class names) of a split of an export."""
   folder, split = _split_key(path)
   try:
-    meta = json.loads((Path(folder) / 'meta.json').read_text())
+    meta = json.loads((Path(folder) / 'meta.json').read_text(encoding='utf-8'))
     rows, names = dict(meta['rows']), tuple(meta['classes'])
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(

@@ -21,6 +21,7 @@ SIZES = {
 STEMS = ('patch', 'conv')
 POOLS = ('gap', 'cls', 'map')
 POSITIONS = ('sincos', 'learned')
+DTYPES = ('float32', 'bfloat16')  # float16 needs its losses scaled
 
 trunc_normal = nnx.initializers.truncated_normal(0.02)
 xavier = nnx.initializers.xavier_uniform()
@@ -169,8 +170,8 @@ class ViT(nnx.Module):
       others grow linearly from 0.
     remat: whether each block is computed again in the backward pass, which
       takes less memory and more time.
-    dtype: compute type of the matmuls; parameters, norms and softmax stay
-      float32.
+    dtype: compute type of the matmuls, one of DTYPES; parameters, norms and
+      softmax stay float32.
     image_size: pixels, a number or (height, width).
     channels: of the images.
 
@@ -202,6 +203,8 @@ class ViT(nnx.Module):
     width, depth, heads = (
       given or own for given, own in zip((width, depth, heads), SIZES[size])
     )
+    if dtype not in DTYPES:
+      raise ValueError(f'dtype={dtype!r} is not one of {", ".join(DTYPES)}')
     self.image_size = height_width(image_size, 'image_size')
     self.patch_size = height_width(patch_size, 'patch_size')
     self.stem = stem

@@ -142,7 +142,7 @@ def _fixed_feature(workdir: str) -> dict:
     raise errors.UsageError(
       f'ff={workdir!r} is not a run: it has no config.json'
     )
-  config = json.loads((path / 'config.json').read_text())
+  config = json.loads((path / 'config.json').read_text(encoding='utf-8'))
   head = config.get('head', {}).get('name')
   if head != 'ff' and len(config['dims']) > 1:
     raise errors.UsageError(
@@ -156,7 +156,9 @@ def _fixed_feature(workdir: str) -> dict:
   ]
   if not steps:
     raise errors.UsageError(f'ff={workdir!r} has no results; {fix}')
-  lines = (path / 'eval' / str(max(steps)) / 'results.jsonl').read_text()
+  lines = (path / 'eval' / str(max(steps)) / 'results.jsonl').read_text(
+    encoding='utf-8'
+  )
   top1 = {
     f'{row["evaluator"]}_top1': row
     for row in map(json.loads, lines.splitlines())

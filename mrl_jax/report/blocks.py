@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from mrl_jax.rows import Granularity
@@ -95,6 +96,20 @@ def size(granularity: Granularity) -> str:
   if granularity.depth is None:
     return f'{granularity.dim:g}'
   return granularity.name
+
+
+def visible(words: str) -> str:
+  r"""Text of one line: breaks and control characters as escapes, like \n.
+
+  Names of classes and files hold any of them; `Cs` are bytes not UTF-8.
+  """
+  hidden = ('Cc', 'Cs', 'Zl', 'Zp')
+  return ''.join(
+    letter.encode('unicode_escape').decode()
+    if unicodedata.category(letter) in hidden
+    else letter
+    for letter in words
+  )
 
 
 def percent(value, digits: int = 2) -> str:

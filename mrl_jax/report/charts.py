@@ -68,6 +68,7 @@ def draw(
     'svg.fonttype': 'none',
     'svg.hashsalt': title,
     'font.size': 10,
+    'text.parse_math': False,  # names with $ are names
     **{f'{key}.color': INK for key in ('text', 'xtick', 'ytick')},
     'axes.labelcolor': INK,
     'axes.edgecolor': FAINT,
@@ -204,7 +205,7 @@ def _name_ends(plane, lines: Sequence[Line]) -> None:
   over = max(0, heights[-1] - 1)
   for line, height in zip(lines, heights):
     plane.annotate(
-      line.label,
+      blocks.visible(line.label),
       (1.02, height - over),
       xycoords='axes fraction',
       va='center',
@@ -225,5 +226,5 @@ def _clean(svg: str, title: str) -> str:
   body = re.sub(r'\s*\n\s*', '\n', body)
   for colour, variable in (SLOTS | SHARED).items():
     body = body.replace(colour, variable)
-  name = re.sub(r'[<>&"]', ' ', title)
+  name = re.sub(r'[<>&"]', ' ', blocks.visible(title))
   return f'<svg {box} role="img" aria-label="{name}">{body}'

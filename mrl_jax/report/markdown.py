@@ -34,8 +34,8 @@ def _contents(section: blocks.Section) -> list[str]:
 
 def plain(words: str) -> str:
   """Text that Markdown shows as it is."""
-  words = words.replace('&', '&amp;').replace('<', '&lt;')
-  return re.sub(r'([*_`\[\]])', r'\\\1', words)
+  words = blocks.visible(words).replace('&', '&amp;').replace('<', '&lt;')
+  return re.sub(r'([\\*_`$\[\]])', r'\\\1', words)
 
 
 def fenced(content: str) -> str:

@@ -53,22 +53,22 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
   """A whole document; the first section stands above the navigation."""
   first, *rest = sections
   links = ''.join(
-    f'<a href="#{_anchor(section.title)}">{html.escape(section.title)}</a>'
+    f'<a href="#{_anchor(section.title)}">{_escape(section.title)}</a>'
     for section in rest
   )
   return '\n'.join(
     [
       '<!doctype html><html lang="en"><head><meta charset="utf-8">',
       '<meta name="viewport" content="width=device-width,initial-scale=1">',
-      f'<title>{html.escape(title)}</title>',
+      f'<title>{_escape(title)}</title>',
       f'<style>{STYLE % (_colours(charts.COLOURS), _colours(DARK))}</style>',
-      f'</head><body><h1>{html.escape(title)}</h1>',
-      f'<p class="soft">{html.escape(sub)}</p>',
+      f'</head><body><h1>{_escape(title)}</h1>',
+      f'<p class="soft">{_escape(sub)}</p>',
       _contents(first),
       f'<nav aria-label="sections">{links}</nav>',
       *(
         f'<section id="{_anchor(section.title)}">'
-        f'<h2>{html.escape(section.title)}</h2>{_contents(section)}</section>'
+        f'<h2>{_escape(section.title)}</h2>{_contents(section)}</section>'
         for section in rest
       ),
       '</body></html>\n',
@@ -78,6 +78,10 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
 
 def _colours(values) -> str:
   return ''.join(f'--c{slot}:{value};' for slot, value in enumerate(values))
+
+
+def _escape(words: str) -> str:
+  return html.escape(blocks.visible(words))
 
 
 def _anchor(title: str) -> str:
@@ -97,14 +101,14 @@ def _contents(section: blocks.Section) -> str:
 
 def _text(block: blocks.Text) -> str:
   kind = 'strong' if block.strong else 'soft'
-  return f'<p class="{kind}">{html.escape(block.words)}</p>'
+  return f'<p class="{kind}">{_escape(block.words)}</p>'
 
 
 def _picture(block: blocks.Picture) -> str:
   keys = ''.join(map(_key, block.keys))
-  note = f'<p class="soft">{html.escape(block.note)}</p>' if block.note else ''
+  note = f'<p class="soft">{_escape(block.note)}</p>' if block.note else ''
   return (
-    f'<figure><figcaption>{html.escape(block.title)}</figcaption>'
+    f'<figure><figcaption>{_escape(block.title)}</figcaption>'
     f'<div class="keys">{keys}</div>{block.svg}'
     f'{note}</figure>'
   )
@@ -118,38 +122,38 @@ def _key(entry: blocks.Key) -> str:
   glyph = GLYPHS.get(entry.marker, '')
   return (
     f'<span class="key">{mark}<b style="color:{colour}">{glyph}</b> '
-    f'{html.escape(entry.label)}</span>'
+    f'{_escape(entry.label)}</span>'
   )
 
 
 def _table(block: blocks.Table) -> str:
-  head = ''.join(f'<th scope="col">{html.escape(c)}</th>' for c in block.header)
+  head = ''.join(f'<th scope="col">{_escape(c)}</th>' for c in block.header)
   lines = ''.join(
-    '<tr>' + ''.join(f'<td>{html.escape(c)}</td>' for c in line) + '</tr>\n'
+    '<tr>' + ''.join(f'<td>{_escape(c)}</td>' for c in line) + '</tr>\n'
     for line in block.lines
   )
-  note = f'<p class="soft">{html.escape(block.note)}</p>' if block.note else ''
+  note = f'<p class="soft">{_escape(block.note)}</p>' if block.note else ''
   cells = (
     f'<div class="wide"><table><tr>{head}</tr>\n{lines}</table></div>{note}'
   )
   if not block.fold:
     return cells
-  title = html.escape(block.fold)
+  title = _escape(block.fold)
   return f'<details><summary>{title}</summary>{cells}</details>'
 
 
 def _card(block: blocks.Card) -> str:
   rows = ''.join(
-    f'<p class="soft">{html.escape(words)}</p>'
+    f'<p class="soft">{_escape(words)}</p>'
     f'<div class="strip">{"".join(map(_thumb, images))}</div>'
     for words, images in block.rows
   )
-  return f'<div><h3>{html.escape(block.title)}</h3>{rows}</div>'
+  return f'<div><h3>{_escape(block.title)}</h3>{rows}</div>'
 
 
 def _thumb(image: blocks.Image) -> str:
   kind = {True: ' right', False: ' wrong', None: ''}[image.right]
-  words = html.escape(image.words, quote=True)
+  words = _escape(image.words)
   return (
     f'<figure class="thumb{kind}"><img alt="{words}" '
     f'src="data:image/png;base64,{image.png}">'
@@ -158,7 +162,7 @@ def _thumb(image: blocks.Image) -> str:
 
 
 def _code(block: blocks.Code) -> str:
-  title, content = html.escape(block.title), html.escape(block.text)
+  title, content = _escape(block.title), html.escape(block.text)
   return f'<details><summary>{title}</summary><pre>{content}</pre></details>'
 
 

@@ -84,8 +84,10 @@ def save(
 ) -> Path:
   """Writes sections as `<stem>.html` and `<stem>.md`; returns the page."""
   path = Path(f'{stem}.html')
-  path.write_text(markup.page(title, sub, sections))
-  Path(f'{stem}.md').write_text(markdown.page(title, sub, sections))
+  path.write_text(markup.page(title, sub, sections), encoding='utf-8')
+  Path(f'{stem}.md').write_text(
+    markdown.page(title, sub, sections), encoding='utf-8'
+  )
   return path
 
 

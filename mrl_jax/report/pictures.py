@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrl_jax import rows
-from mrl_jax.report import charts, curves
+from mrl_jax.report import blocks, charts, curves
 from mrl_jax.rows import Row
 
 
@@ -14,9 +14,14 @@ def accuracy_vs_dimension(path: str | Path, points: Sequence[Row]) -> None:
   Without any main curve, the first few of all. Open markers are dimensions
   that were not trained.
   """
+  import matplotlib
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(7, 4.4), dpi=150, layout='constrained')
+  with matplotlib.rc_context({'text.parse_math': False}):  # $ is a character
+    _draw(Figure(figsize=(7, 4.4), dpi=150, layout='constrained'), path, points)
+
+
+def _draw(figure, path: str | Path, points: Sequence[Row]) -> None:
   axes = figure.add_subplot()
   for line in _lines(points):
     _plot(axes, line)
@@ -69,7 +74,7 @@ def _plot(axes, line: charts.Line) -> None:
     color=shade,
     linestyle=line.style,
     linewidth=1.8,
-    label=line.label,
+    label=blocks.visible(line.label),
   )
   for x, y in zip(line.x, line.y):
     axes.plot(

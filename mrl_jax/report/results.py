@@ -26,9 +26,9 @@ def write(
   for path in folder.glob('*.json'):
     path.unlink()
   for name, content in details.items():
-    (folder / f'{name}.json').write_text(json.dumps(content))
+    (folder / f'{name}.json').write_text(json.dumps(content), encoding='utf-8')
   text = ''.join(json.dumps(row) + '\n' for row in points)
-  (folder / 'results.jsonl').write_text(text)
+  (folder / 'results.jsonl').write_text(text, encoding='utf-8')
   _write_curves(folder / 'curves.csv', points)
 
 
@@ -39,7 +39,7 @@ def _write_curves(path: Path, points: Sequence[Row]) -> None:
   header = [
     f'{name}{e}' for name in curves for e in ('', '/ci_low', '/ci_high')
   ]
-  with path.open('w', newline='') as file:
+  with path.open('w', newline='', encoding='utf-8') as file:
     writer = csv.writer(file)
     writer.writerow([*keys, *header])
     for size in sizes:
@@ -52,7 +52,9 @@ def _write_curves(path: Path, points: Sequence[Row]) -> None:
 
 def read(folder: str | Path) -> list[Row]:
   """The rows of an evaluation, as they were written."""
-  lines = (Path(folder) / 'results.jsonl').read_text().splitlines()
+  lines = (
+    (Path(folder) / 'results.jsonl').read_text(encoding='utf-8').splitlines()
+  )
   return [json.loads(line) for line in lines]
 
 
@@ -72,7 +74,7 @@ def details(folder: str | Path, notes: list[str] | None = None) -> dict:
 def _load(path: Path, notes: list[str]) -> dict | None:
   """The JSON object in a file; None, and a note, if there is none in it."""
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:  # also text that is not UTF-8
     notes.append(f'{path.name} was left out, it is not JSON: {error}')
     return None

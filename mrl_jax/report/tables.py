@@ -90,6 +90,7 @@ def _width(lines: Sequence[Sequence[str]]) -> int:
 
 def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Columns to the right, a rule under the header."""
+  header, *lines = [[*map(blocks.visible, line)] for line in [header, *lines]]
   widths = [max(map(len, column)) for column in zip(header, *lines)]
   rule = ['-' * width for width in widths]
   return '\n'.join(
@@ -128,10 +129,11 @@ def markdown(points: Iterable[Row]) -> str:
 def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Cells as a Markdown table; bars within cells are escaped."""
   table = [header, ['---'] * len(header), *lines]
-  return '\n'.join(
-    '| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |'
-    for line in table
-  )
+  return '\n'.join('| ' + ' | '.join(map(_cell, line)) + ' |' for line in table)
+
+
+def _cell(text: str) -> str:
+  return blocks.visible(text).replace('|', '\\|')
 
 
 def full(evaluation) -> list[blocks.Table | blocks.Text]:

@@ -36,7 +36,7 @@ def test_every_loss_returns_a_nested_loss_of_all_prefixes(name):
 
 
 def test_the_example_of_the_page_runs():
-  page = Path('docs/losses.md').read_text()
+  page = Path('docs/losses.md').read_text(encoding='utf-8')
   (example,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
   names = {}
   exec(example, names)

@@ -43,8 +43,8 @@ class Child:
       'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     }
     with (
-      open(self.folder / 'out', 'w') as out,
-      open(self.folder / 'err', 'w') as err,
+      open(self.folder / 'out', 'w', encoding='utf-8') as out,
+      open(self.folder / 'err', 'w', encoding='utf-8') as err,
     ):
       self.process = subprocess.Popen(
         [sys.executable, *map(str, argv)],

@@ -1,6 +1,7 @@
 """Maps from classes to superclasses, out of JSON or CSV files."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,12 @@ def read_superclasses(path: str | Path) -> dict[str, str]:
     raise ValueError(f'{name} is not a file')
   if path.suffix not in READERS:
     raise ValueError(f'{name} must end in {" or ".join(READERS)}')
+  try:
+    text = path.read_bytes().decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{name} is not UTF-8 text: {error}') from None
   groups: dict[str, str] = {}
-  for label, group in READERS[path.suffix](path, name):
+  for label, group in READERS[path.suffix](text, name):
     if groups.setdefault(label, group) != group:
       raise ValueError(
         f'{name} puts class {label!r} both in {groups[label]!r} and in '
@@ -36,9 +41,9 @@ def read_superclasses(path: str | Path) -> dict[str, str]:
   return groups
 
 
-def _read_json(path: Path, name: str) -> list[tuple[str, str]]:
+def _read_json(text: str, name: str) -> list[tuple[str, str]]:
   try:
-    value = json.loads(path.read_text(), object_pairs_hook=lambda p: ('{}', p))
+    value = json.loads(text, object_pairs_hook=lambda p: ('{}', p))
   except ValueError as error:
     raise ValueError(f'{name} is not JSON: {error}') from None
   flat = isinstance(value, tuple) and all(
@@ -51,9 +56,9 @@ def _read_json(path: Path, name: str) -> list[tuple[str, str]]:
   return [(label, str(group)) for label, group in value[1]]
 
 
-def _read_csv(path: Path, name: str) -> list[tuple[str, str]]:
-  with path.open(newline='') as file:
-    lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+def _read_csv(text: str, name: str) -> list[tuple[str, str]]:
+  table = csv.reader(io.StringIO(text, newline=''))
+  lines = [[cell.strip() for cell in line] for line in table]
   lines = [line for line in lines if line]
   odd = next((line for line in lines if len(line) != 2), None)
   if odd is not None:

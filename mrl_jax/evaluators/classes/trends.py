@@ -1,7 +1,7 @@
 """How a class's accuracy changes as prefixes grow, beyond noise."""
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from mrl_jax.shapes import Bool, Int
 
@@ -22,7 +22,7 @@ def changes(
   alone = count.sum(axis=1)[None, :] - both  # [i, j]: right at j, not at i
   gained = alone - alone.T
   pairs = max(len(right) * (len(right) - 1) // 2, 1)
-  z = stats.norm.ppf(1 - level / (2 * pairs))
+  z = scipy.special.ndtri(1 - level / (2 * pairs))
   return gained, np.abs(gained) - 1 > z * np.sqrt(alone + alone.T)
 
 

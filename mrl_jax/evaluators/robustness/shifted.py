@@ -126,7 +126,7 @@ def _class_groups(path: Path, files: dict, names) -> tuple[dict, list[str]]:
 
 def _read_map(path: Path) -> dict[str, str | list[str]]:
   try:
-    classes = json.loads(path.read_text())
+    classes = json.loads(path.read_text(encoding='utf-8'))
     good = isinstance(classes, dict) and all(
       isinstance(v, str)
       or (isinstance(v, list) and v and all(isinstance(n, str) for n in v))
