@@ -5,29 +5,7 @@ python train.py --config=configs/vit_mrl.py
 
 import sys
 
-from mrl_jax import cli, errors
-
-
-def main(argv: list[str]) -> int:
-  options, words = cli.parse(argv, 'train')
-  try:
-    from mrl_jax import build, loop, progress, schema, sharding, workdir
-    from mrl_jax import config as configs
-
-    progress.quiet()
-    config, name = configs.load(options.config)
-    config = schema.resolve(config, words)
-    if options.print_config:
-      print(configs.to_json(config))
-      return 0
-    with configs.blame('--distributed'):
-      sharding.initialise(options.distributed)
-    run = build.run(config, options.workdir or f'runs/{name}')
-    workdir.claim(run.workdir, config)
-    return loop.train(run)
-  except errors.EXPECTED as error:
-    return errors.tell(error)
-
+from mrl_jax import commands
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:]))
+  sys.exit(commands.run_train())

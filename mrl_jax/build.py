@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from mrl_jax import (
   checkpoint,
+  facts,
+  integrity,
   nested,
   optim,
   schema,
@@ -34,7 +36,7 @@ from mrl_jax.variables import Variables
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class Placed:
   """A task and the devices that it runs on; no data."""
 
   mesh: Mesh
@@ -43,7 +45,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Learner(Model):
+class Learner(Placed):
   """All parts of a training step; no data.
 
   Attributes:
@@ -85,9 +87,11 @@ class Run:
     often: names of those that run at every evaluation.
     options: of every evaluator, to be written down with the results.
     evidence: variables -> the evidence that evaluators look at.
+    facts: of the data; those of its first training if it resumes.
   """
 
   workdir: Path
+  facts: Facts
   learner: Learner
   cadence: Cadence
   feed: feed.Feed
@@ -129,7 +133,11 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
     UsageError: one line naming the key, its value, what is allowed, the fix.
   """
   # All that needs no data is checked before any is loaded.
-  base = model(config, source_facts(config))
+  workdir = Path(workdir)
+  learned = None
+  if integrity.steps(workdir / 'checkpoints'):
+    learned = facts.read(workdir)
+  base = model(config, learned or source_facts(config))
   train = _settings(config, 'train', settings.Train)
   keeping = _settings(config, 'checkpoint', settings.Checkpoint)
   evaluators = make_evaluators(config)
@@ -137,10 +145,13 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   _check_best(keeping.best, evaluators, often, dims)
 
   source = _load_source(config)
+  if learned:
+    source = facts.matched(source, learned)
   parts = learner(config, base, len(source.train))
   batches = _feed(config, source, parts)
   return Run(
-    workdir=Path(workdir),
+    workdir=workdir,
+    facts=learned or source.facts,
     learner=parts,
     cadence=Cadence(
       parts.steps, train.log_every, train.eval_every, keeping.every
@@ -155,13 +166,13 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   )
 
 
-def model(config: ConfigDict, facts: Facts, devices=None) -> Model:
-  """The task of a config, for data with these facts, and its mesh.
+def model(config: ConfigDict, known: Facts, devices=None) -> Placed:
+  """The task of a config, for data of which this is known, and its mesh.
 
   `devices` are those of the mesh, this machine's when None.
   """
   mesh = make_mesh(config, devices)
-  spec = _spec(config, facts)
+  spec = _spec(config, known)
   with blame('dims'):
     last = config.dims[-1] if config.dims else 0
     dims = nested.check_dims(config.dims, last)
@@ -169,10 +180,10 @@ def model(config: ConfigDict, facts: Facts, devices=None) -> Model:
     weights = nested.dim_weights(plain(config.weights), dims)
   with blame('task'):
     task = _make(config.task, TASKS, spec, dims, weights, mesh)
-  return Model(mesh, spec, task)
+  return Placed(mesh, spec, task)
 
 
-def learner(config: ConfigDict, base: Model, examples: int) -> Learner:
+def learner(config: ConfigDict, base: Placed, examples: int) -> Learner:
   """The training step's parts; `examples` turn `train.epochs` into steps."""
   check_local('init_from', config.init_from)
   train = _settings(config, 'train', settings.Train)
@@ -216,7 +227,7 @@ def make_mesh(config: ConfigDict, devices=None) -> Mesh:
 
 def source_facts(config: ConfigDict) -> Facts:
   """What is known of the source, without its records where possible."""
-  known = FACTS.get(config.data.source.name)
+  known: Any = FACTS.get(config.data.source.name)
   return _ask_source(config, known) if known else _load_source(config).facts
 
 
@@ -261,7 +272,7 @@ def evaluator_options(config: ConfigDict) -> dict[str, dict]:
   return {name: plain(config.eval[name]) for name in EVALUATORS}
 
 
-def _evidence_maker(parts: Model, batches: feed.Feed, dims) -> Callable:
+def _evidence_maker(parts: Placed, batches: feed.Feed, dims) -> Callable:
   """A function variables -> evidence; each function is compiled once."""
   where = sharding.replicated(parts.mesh)
   functions = dict(parts.task.functions())
@@ -310,23 +321,23 @@ def _make(group: ConfigDict, table: Mapping, *given, **more):
   return kind(*given, **schema.arguments(group, kind), **more)
 
 
-def _spec(config: ConfigDict, facts: Facts) -> Spec:
-  """The inputs and the encoder of a config, for data with these facts."""
+def _spec(config: ConfigDict, known: Facts) -> Spec:
+  """The inputs and the encoder of a config, for data of which this is known."""
   inputs = {}
   for field, group in config.inputs.items():
-    if field not in facts.fields:
+    if field not in known.fields:
       raise UsageError(
         f'inputs.{field}: {config.data.source.name} has no such field; '
-        f'{nearest(field, facts.fields)}'
+        f'{nearest(field, known.fields)}'
       )
     with blame(f'inputs.{field}'):
-      inputs[field] = _make(group, INPUTS, **facts.fields[field])
+      inputs[field] = _make(group, INPUTS, **known.fields[field])
 
   def encoder(**more):
     with blame('encoder'):
       return _make(config.encoder, ENCODERS, **more)
 
-  return Spec(inputs, facts.classes, encoder)
+  return Spec(inputs, known.classes, encoder)
 
 
 def _settings(config: ConfigDict, name: str, kind: type):

@@ -177,10 +177,7 @@ class Checkpointer:
     """
     folder = self.directory / str(step)
     if step not in integrity.steps(self.directory):
-      have = ', '.join(map(str, integrity.steps(self.directory))) or 'none'
-      raise CheckpointError(
-        f'{self.directory} has no step {step}; it has {have}'
-      )
+      raise _missing(self.directory, step)
     if step != self.verified and (fault := self.fault(step)):
       raise CheckpointError(f'{folder} is damaged: {fault}')
     data = _position(folder)
@@ -252,7 +249,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def restore_encoders(directory: str | Path, placed: Variables) -> Variables:
-  """The encoders of another run, laid out as `placed`.
+  """The encoders of another run's newest step, laid out as `placed`.
 
   Parts of the model whose name ends in 'encoder' and that both have. Takes
   the moving average where the run kept one.
@@ -261,11 +258,31 @@ def restore_encoders(directory: str | Path, placed: Variables) -> Variables:
     CheckpointError: if no step is whole, if there is not such a part, or if
       shapes differ.
   """
-  directory = Path(directory).expanduser().absolute()
-  step = integrity.newest_whole(directory)
-  if step < 0:
-    raise CheckpointError(f'init_from: {directory} has no whole checkpoint')
-  folder = directory / str(step)
+  return _restore_best(directory, None, placed, 'encoder', 'init_from: ')[0]
+
+
+def restore_best(
+  directory: str | Path, step: int | None, placed: Variables
+) -> tuple[Variables, int]:
+  """(what evaluation uses of a step, the step), laid out as `placed`.
+
+  The newest whole step if it is None; the moving average where there is one.
+
+  Raises:
+    CheckpointError: if the step is missing or damaged, or shapes differ.
+  """
+  return _restore_best(directory, step, placed, '', '')
+
+
+def _restore_best(
+  directory: str | Path,
+  step: int | None,
+  placed: Variables,
+  ending: str,
+  who: str,
+) -> tuple[Variables, int]:
+  """As `restore_best`, of parts whose name has this ending."""
+  folder, step = _whole(Path(directory).expanduser().absolute(), step, who)
   saved, version = _shapes(folder), _position(folder)['format']
   params, stats = 'params', 'stats'
   if any(key.startswith('average/') for key in saved):
@@ -273,11 +290,13 @@ def restore_encoders(directory: str | Path, placed: Variables) -> Variables:
   names = [
     name
     for name in placed.params
-    if name.endswith('encoder')
+    if name.endswith(ending)
     and any(key.startswith(f'{params}/{name}/') for key in saved)
   ]
   if not names:
-    raise CheckpointError(f'init_from: {folder} has no encoder of this task')
+    raise CheckpointError(
+      f'{who}{folder} has no {ending or "part"} of this task'
+    )
   target = stored.to_text(
     {
       params: {name: placed.params[name] for name in names},
@@ -289,8 +308,26 @@ def restore_encoders(directory: str | Path, placed: Variables) -> Variables:
   theirs = {k: v for k, v in saved.items() if k.startswith(ours)}
   if wrong := _differences(theirs, target):
     raise CheckpointError(
-      f'init_from: the encoder of {folder} differs in {len(wrong)} arrays: '
-      + '; '.join(wrong[:5])
+      f'{who}the {ending or "model"} of {folder} differs in {len(wrong)} '
+      'arrays: ' + '; '.join(wrong[:5])
     )
   tree = stored.from_text(_read(folder, target, partial=True), version)
-  return Variables(tree[params], tree[stats])
+  return Variables(tree[params], tree[stats]), step
+
+
+def _whole(directory: Path, step: int | None, who: str) -> tuple[Path, int]:
+  """(folder, number) of a step that verifies, the newest one if it is None."""
+  if step is None:
+    step = integrity.newest_whole(directory)
+    if step < 0:
+      raise CheckpointError(f'{who}{directory} has no whole checkpoint')
+  elif step not in integrity.steps(directory):
+    raise _missing(directory, step)
+  elif fault := integrity.damage(directory / str(step)):
+    raise CheckpointError(f'{directory / str(step)} is damaged: {fault}')
+  return directory / str(step), step
+
+
+def _missing(directory: Path, step: int) -> CheckpointError:
+  have = ', '.join(map(str, integrity.steps(directory))) or 'none'
+  return CheckpointError(f'{directory} has no step {step}; it has {have}')

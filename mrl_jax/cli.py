@@ -1,18 +1,22 @@
-"""The options of the three commands: train, eval, plan."""
+"""The options of the four commands: train, eval, embed, plan."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from mrl_jax.config import nearest
 
 PROGRAMS = {
   'train': 'python train.py',
   'eval': 'python eval.py',
+  'embed': 'python -m mrl_jax.embed',
   'plan': 'python -m mrl_jax.plan',
 }
 PURPOSES = {
   'train': 'Train an encoder whose every prefix is an embedding.',
   'eval': "Evaluate a run's checkpoint, or any embeddings, at every dimension.",
+  'embed': 'Write the embeddings of your files by a trained model.',
   'plan': 'What a training step costs on a TPU slice: memory, FLOPs, messages, '
   'compiled here.',
 }
@@ -34,6 +38,11 @@ A run resumes from its workdir; a workdir of another config is refused.""",
   python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
   python eval.py --compare runs/mrl runs/mrl_e runs/ff8
 A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
+  'embed': """examples:
+  python -m mrl_jax.embed --model=runs/vit_mrl --inputs=photos --output=x.npy
+  python -m mrl_jax.embed --model=runs/vit_mrl --inputs=a.png --output=a.npy \\
+    --dim=16
+Rows stand in x.npy, the path of each in x.txt, a line a row.""",
   'plan': """examples:
   P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
   $P --topology=v5e:4x4
@@ -42,6 +51,7 @@ A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
 Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
 """,
 }
+CONFIG = '\n--config.KEY=VALUE sets any key of the config.'
 FILES = '.npy, .npz:KEY, .parquet:COLUMN'
 
 
@@ -53,27 +63,35 @@ class OneLine(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str], entry: str) -> tuple[argparse.Namespace, list]:
-  """(options, override words) of `train`, `eval` or `plan`, --help included.
+  """(options, override words) of a command, --help included.
 
   Exits with code 2 on a wrong option, 0 after --help.
   """
   parser = OneLine(
-    prog=PROGRAMS[entry],
+    prog=_program(entry),
     description=PURPOSES[entry],
-    epilog=EXAMPLES[entry] + '\n--config.KEY=VALUE sets any key of the config.',
+    epilog=EXAMPLES[entry] + (CONFIG if entry != 'embed' else ''),
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  {'train': _train, 'eval': _evaluation, 'plan': _plan}[entry](parser)
+  ADD[entry](parser)
   options, words = parser.parse_known_args(argv)
   for word in words:
     name = word.removeprefix('--').partition('=')[0]
-    if word.startswith('--') and not name.startswith('config'):
+    if entry == 'embed' or (
+      word.startswith('--') and not name.startswith('config')
+    ):
       hint = nearest(name, vars(options), '--')
       parser.error(f'--{name} is unknown; {hint}')
   if entry == 'eval':
     _check_evaluation(parser, options)
   return options, words
+
+
+def _program(entry: str) -> str:
+  """How the command was called: installed, or as a script."""
+  called = Path(sys.argv[0]).name
+  return called if called == f'mrl-{entry}' else PROGRAMS[entry]
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +137,12 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     help='vectors that search; by default some rows are held out for it',
   )
   add('--query_labels', metavar='FILE', help='the classes of --queries')
+  add(
+    '--codes',
+    choices=('numbers', 'offset', 'bits'),
+    help='what whole numbers in --embeddings and --queries are: as they stand, '
+    'uint8 with 128 for zero, or packed bits',
+  )
   add('--dims', help='prefixes, like 8,16,32; default: the width, halved to 8')
   add(
     '--compare',
@@ -155,6 +179,7 @@ def _check_evaluation(parser, options: argparse.Namespace) -> None:
     'labels': 'embeddings',
     'queries': 'embeddings',
     'query_labels': 'queries',
+    'codes': 'embeddings',
     'dims': 'embeddings',
   }
   for name, needed in needs.items():
@@ -183,3 +208,26 @@ def _plan(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--json', action='store_true', help='one JSON object on stdout instead'
   )
+
+
+def _embed(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add('--model', required=True, metavar='DIR', help="a run's, or a saved one")
+  add('--step', type=int, help='of a run; default: the newest')
+  add(
+    '--inputs',
+    required=True,
+    metavar='PATH',
+    help='a file, or a folder with all files below it',
+  )
+  add('--output', required=True, metavar='FILE.npy')
+  add('--dim', type=int, help='of the prefix; default: the whole embedding')
+  add(
+    '--normalise',
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help='rows of length 1',
+  )
+
+
+ADD = {'train': _train, 'eval': _evaluation, 'embed': _embed, 'plan': _plan}

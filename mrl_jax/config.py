@@ -73,7 +73,7 @@ def load(flag: str) -> tuple[ConfigDict, str]:
     UsageError: for a missing file, one that fails, or an unknown variant.
   """
   file, _, argument = flag.partition(':')
-  path = Path(file)
+  path = _found(Path(file))
   if not path.is_file() or path.suffix != '.py':
     there = sorted(str(p) for p in path.parent.glob('*.py'))
     raise UsageError(
@@ -92,6 +92,13 @@ def load(flag: str) -> tuple[ConfigDict, str]:
     ) from error
   run = path.stem + (f'-{argument}' if argument else '')
   return config, run.replace('/', '').replace(',', '-')
+
+
+def _found(path: Path) -> Path:
+  """The config file itself, or the one of that name that is installed."""
+  package = Path(__file__).parent
+  places = path, package / path, package.parent / path
+  return next((place for place in places if place.is_file()), path)
 
 
 def to_json(config: ConfigDict) -> str:

@@ -75,7 +75,7 @@ class Input(Protocol):
     facts: what an encoder must know of these arrays, such as
       {'image_size': (28, 28), 'channels': 1}. They become its arguments.
 
-  An input may keep `Drawable` and `Mixable` too.
+  An input may keep `Openable`, `Drawable` and `Mixable` too.
   """
 
   shape: PyTree
@@ -91,6 +91,29 @@ class Input(Protocol):
 
   def on_device(self, arrays: PyTree) -> PyTree:
     """The arrays that the encoder takes, from those of a batch; inside jit."""
+    ...
+
+
+class Values(Protocol):
+  """Values that are read when they are asked for.
+
+  Attributes:
+    names: of each: its path, or its number.
+  """
+
+  names: Sequence[str]
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int) -> Any: ...
+
+
+@runtime_checkable
+class Openable(Protocol):
+  """An input that takes what a person has, not only what a source yields."""
+
+  def open(self, given: Any) -> Values:
+    """The values in what is given (a file, a folder, a list ...), in order."""
     ...
 
 

@@ -30,10 +30,10 @@ def vector_config(dims: str | None) -> dict:
   return {'dims': tuple(int(word) for word in words)}
 
 
-def _read_side(path, labels, flags: tuple[str, str], names=()) -> tuple:
+def _read_side(path, labels, flags, names=(), codes=None) -> tuple:
   """What `files.read` returns; its errors name the flag."""
   try:
-    return files.read(path, labels, names)
+    return files.read(path, labels, names, codes)
   except files.LabelsError as error:
     raise UsageError(f'{flags[1]}: {error}') from error
   except ValueError as error:
@@ -44,7 +44,10 @@ def frozen(config: ConfigDict, options) -> Frozen:
   """What eval.py --embeddings evaluates; `options` are its own."""
   evaluators = build.make_evaluators(config)
   database, names = _read_side(
-    options.embeddings, options.labels, ('--embeddings', '--labels')
+    options.embeddings,
+    options.labels,
+    ('--embeddings', '--labels'),
+    codes=options.codes,
   )
   with blame('--queries'):
     if options.queries:
@@ -54,8 +57,9 @@ def frozen(config: ConfigDict, options) -> Frozen:
         options.query_labels,
         ('--queries', '--query_labels'),
         known,
+        options.codes,
       )
-      files.check_labels(database, queries, bool(known))
+      files.check_sides(database, queries, bool(known))
     else:
       database, queries = vectors.hold_out(database, seed=config.seed)
   with blame('--dims'):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import jax
 from ml_collections import ConfigDict
 
-from mrl_jax import build, chips, cli, costs, errors, schema
+from mrl_jax import build, chips, costs, errors, schema
 from mrl_jax import config as configs
 from mrl_jax.contracts import Facts
 from mrl_jax.report import plans
@@ -243,26 +243,24 @@ def _search_batch(planner: Planner, config: ConfigDict, step: dict) -> dict:
   }
 
 
-def main(argv: list[str]) -> int:
+def run(options, words: Sequence[str]) -> int:
   """Prints the plan of a step; returns the exit code."""
-  options, words = cli.parse(argv, 'plan')
   jax.config.update('jax_platforms', 'cpu')
-  try:
-    config, _ = configs.load(options.config)
-    config = schema.resolve(config, words)
-    with configs.blame('--topology'):
-      chip = chips.find(options.topology)
-      devices = chips.devices(options.topology)
-    if options.classes is not None and options.classes < 1:
-      raise errors.UsageError(f'--classes={options.classes} must be above 0')
-    planner = Planner(options.topology, devices, chip, options.classes)
-    report = plan(planner, config, options.largest_batch)
-    report = {'config': options.config, 'overrides': words} | report
-    print(json.dumps(report, indent=2) if options.json else plans.text(report))
-    return 0
-  except errors.EXPECTED as error:
-    return errors.tell(error)
+  config, _ = configs.load(options.config)
+  config = schema.resolve(config, words)
+  with configs.blame('--topology'):
+    chip = chips.find(options.topology)
+    devices = chips.devices(options.topology)
+  if options.classes is not None and options.classes < 1:
+    raise errors.UsageError(f'--classes={options.classes} must be above 0')
+  planner = Planner(options.topology, devices, chip, options.classes)
+  report = plan(planner, config, options.largest_batch)
+  report = {'config': options.config, 'overrides': words} | report
+  print(json.dumps(report, indent=2) if options.json else plans.text(report))
+  return 0
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:]))
+  from mrl_jax import commands
+
+  sys.exit(commands.run_plan())

@@ -23,7 +23,7 @@ from mrl_jax.migrate import moved
 from mrl_jax.tasks import TASKS
 
 # Arguments that have a default but are given by the program, not by a config.
-GIVEN = ('rngs', 'mesh', 'tile', 'devices', 'data_dir')
+GIVEN = ('rngs', 'mesh', 'tile', 'devices', 'data_dir', 'ground')
 
 FIRST = {'seed': 0, 'dims': (), 'weights': 'uniform', 'init_from': ''}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mrl_jax import schema
+from mrl_jax import facts, schema
 from mrl_jax.config import check_local, differences, plain, to_json
+from mrl_jax.contracts import Facts
 from mrl_jax.errors import UsageError
 from mrl_jax.integrity import steps
 from mrl_jax.migrate import migrated
@@ -29,8 +30,10 @@ def read_config(workdir: str | Path) -> ConfigDict:
   return schema.complete(migrated(plain(ConfigDict(saved))))
 
 
-def claim(workdir: str | Path, config: ConfigDict) -> None:
-  """Writes the config into the workdir, unless it holds a run of another one.
+def claim(workdir: str | Path, config: ConfigDict, known: Facts) -> None:
+  """Writes the config and the facts of the data into the workdir.
+
+  Not if it holds a run of another config.
 
   Raises:
     UsageError: if it cannot be written, or holds a run of another config.
@@ -51,5 +54,6 @@ def claim(workdir: str | Path, config: ConfigDict) -> None:
     partial = path / f'.config.{os.getpid()}.json'
     partial.write_text(to_json(config))
     partial.rename(path / 'config.json')
+    facts.write(path, known)
   except OSError as error:
     raise UsageError(f'--workdir={path} cannot be written: {error}') from error

@@ -50,11 +50,18 @@ def photos():
 @pytest.fixture
 def run_cli(capsys):
   """run_cli('train', args...) -> (exit code, stdout, stderr), in process."""
-  import importlib
+  from mrl_jax import commands
+
+  entries = {
+    'train': commands.run_train,
+    'eval': commands.run_eval,
+    'embed': commands.run_embed,
+    'plan': commands.run_plan,
+  }
 
   def run(entry, *argv):
     try:
-      code = importlib.import_module(entry).main([str(a) for a in argv])
+      code = entries[entry]([str(a) for a in argv])
     except SystemExit as stop:
       code = stop.code
     captured = capsys.readouterr()

@@ -57,7 +57,7 @@ def test_a_race_of_different_losses_is_refused(benchmark):
 @pytest.mark.slow
 def test_whole_steps_are_compared(benchmark, monkeypatch, capsys):
   module = benchmark('step')
-  words = '--config=configs/vit_mrl.py:smoke --rounds=4'
+  words = '--config=configs/vit_mrl.py:digits,smoke --rounds=4'
   monkeypatch.setattr(sys, 'argv', ['step.py', *words.split()])
   module.main()
   printed = capsys.readouterr().out

@@ -6,9 +6,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from mrl_jax import config, errors, schema, workdir
+from mrl_jax.data.digits import MrlDigits
 from tests.samples import processes
 
-SMOKE = 'configs/vit_mrl.py:smoke'
+DIGITS = MrlDigits.facts()
+SMOKE = 'configs/vit_mrl.py:digits,smoke'
 
 
 def complete(*words, name=SMOKE):
@@ -66,7 +68,7 @@ def complete(*words, name=SMOKE):
     (['--config.inputs={"picture": {}}'], 'digits has no such field'),
     (['--config.task.name=regress'], "'regress' is not one of classify"),
     (['--config.task.dims_per_step=1'], 'dims_per_step=1 must be 0'),
-    (['--config.data.source.name=mnist'], "'mnist' is not one of digits, fa"),
+    (['--config.data.source.name=mnist'], "'mnist' is not one of glyphs, di"),
     (
       ['--config.inputs.image.crop=centre'],
       "inputs.image: crop='centre' is not one of",
@@ -149,7 +151,7 @@ def test_unwritable_workdir(run_cli, tmp_path):
 
 
 def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
-  workdir.claim(tmp_path, complete())
+  workdir.claim(tmp_path, complete(), DIGITS)
   step = tmp_path / 'checkpoints' / '3'
   step.mkdir(parents=True)
   (step / '_CHECKPOINT_METADATA').write_text('')
@@ -170,7 +172,7 @@ def test_a_run_that_saved_nothing_may_be_corrected(run_cli, tmp_path):
   argv = ['train', f'--config={SMOKE}', f'--workdir={tmp_path}']
   code, _, err = run_cli(*argv, '--config.init_from=nowhere')
   assert code == 2 and 'has no whole checkpoint' in err
-  workdir.claim(tmp_path, complete())
+  workdir.claim(tmp_path, complete(), DIGITS)
   assert workdir.read_config(tmp_path).init_from == ''
 
 
@@ -225,7 +227,7 @@ def test_a_group_of_a_config_is_closed(run_cli, tmp_path):
 
 
 def test_eval_without_a_checkpoint(run_cli, tmp_path):
-  workdir.claim(tmp_path, complete())
+  workdir.claim(tmp_path, complete(), DIGITS)
   code, _, err = run_cli('eval', f'--workdir={tmp_path}')
   assert code == 2 and 'has no checkpoint yet' in err
   (tmp_path / 'config.json').write_text('{"se')
@@ -259,7 +261,7 @@ def test_saved_configs_come_back_equal(tmp_path):
   loaded, name = config.load('configs/vit_mrl.py:imagenet,B/16')
   assert name == 'vit_mrl-imagenet-B16'
   loaded = schema.complete(loaded)
-  workdir.claim(tmp_path, loaded)
+  workdir.claim(tmp_path, loaded, DIGITS)
   back = workdir.read_config(tmp_path)
   assert config.flatten(back) == config.flatten(loaded)
   assert isinstance(back, ConfigDict)

@@ -51,12 +51,11 @@ def rows_of(folder):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
   """A small run and its whole evaluation, by the command line."""
-  import eval as entry
-  import train
+  from mrl_jax import commands
 
   folder = tmp_path_factory.mktemp('runs') / 'smoke'
-  variant = '--config=configs/vit_mrl.py:smoke'
-  assert train.main([variant, f'--workdir={folder}']) == 0
+  variant = '--config=configs/vit_mrl.py:digits,smoke'
+  assert commands.run_train([variant, f'--workdir={folder}']) == 0
   words = [
     '--config.eval.only=',
     '--config.eval.robustness.images=64',
@@ -65,7 +64,7 @@ def whole(tmp_path_factory):
     '--config.eval.baselines.seeds=1',
     '--config.eval.few_shot.draws=3',
   ]
-  assert entry.main([f'--workdir={folder}', *words]) == 0
+  assert commands.run_eval([f'--workdir={folder}', *words]) == 0
   return folder
 
 

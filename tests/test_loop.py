@@ -10,7 +10,7 @@ from mrl_jax.errors import UsageError
 from mrl_jax.evaluators import EVALUATORS
 
 ROOT = Path(__file__).parents[1]
-SMOKE = '--config=configs/vit_mrl.py:smoke'
+SMOKE = '--config=configs/vit_mrl.py:digits,smoke'
 
 
 class Broken:

@@ -63,7 +63,7 @@ def two_chips(monkeypatch):
 def test_the_plan_of_a_step_beside_ff(run_cli, two_chips):
   code, out, err = run_cli(
     'mrl_jax.plan',
-    '--config=configs/vit_mrl.py:smoke',
+    '--config=configs/vit_mrl.py:digits,smoke',
     '--topology=v5e:1x2',
     '--no-largest-batch',
     '--json',
@@ -76,7 +76,7 @@ def test_the_plan_of_a_step_beside_ff(run_cli, two_chips):
   assert report['mesh'] == {'data': 1, 'fsdp': 2, 'tensor': 1}
 
   # The bytes are those of the state that training makes.
-  settings = runs.loaded('vit_mrl.py:smoke', '--config.mesh.fsdp=2')
+  settings = runs.loaded('vit_mrl.py:digits,smoke', '--config.mesh.fsdp=2')
   planner = plan.Planner('v5e:1x2', chips.devices(''), chips.CHIPS['v5e'])
   parameters, optimizer = runs.bytes_of_a_device(planner.learner(settings))
   memory = report['steps']['mrl']['memory']
@@ -115,7 +115,7 @@ def test_a_step_too_large_is_said(monkeypatch, run_cli, two_chips):
   monkeypatch.setattr(jax.stages.Lowered, 'compile', refuse)
   code, out, err = run_cli(
     'mrl_jax.plan',
-    '--config=configs/vit_mrl.py:smoke',
+    '--config=configs/vit_mrl.py:digits,smoke',
     '--topology=v5e:1x2',
     '--no-largest-batch',
   )
@@ -143,7 +143,7 @@ def test_a_step_too_large_is_said(monkeypatch, run_cli, two_chips):
 def test_what_is_wrong_is_one_line(run_cli, request, words, message):
   if words[0] == '--topology=v5e:1x2':
     request.getfixturevalue('two_chips')
-  code, out, err = run_cli('mrl_jax.plan', SMOKE, *words)
+  code, out, err = run_cli('plan', SMOKE, *words)
   assert code == 2 and not out
   assert err.startswith('error: ') and err.count('\n') == 1
   pattern = message if '*' in message else re.escape(message)
@@ -152,7 +152,7 @@ def test_what_is_wrong_is_one_line(run_cli, request, words, message):
 
 def test_without_libtpu_it_says_what_to_install(run_cli, monkeypatch):
   monkeypatch.setitem(sys.modules, 'libtpu', None)
-  code, _, err = run_cli('mrl_jax.plan', SMOKE, '--topology=v5e:2x2')
+  code, _, err = run_cli('plan', SMOKE, '--topology=v5e:2x2')
   assert code == 2
   assert err.count('\n') == 1 and "pip install -e '.[tpu]'" in err
 
@@ -160,7 +160,7 @@ def test_without_libtpu_it_says_what_to_install(run_cli, monkeypatch):
 @pytest.mark.slow
 def test_the_tpu_compiler_plans_a_real_step(run_cli):
   pytest.importorskip('libtpu')
-  argv = ['mrl_jax.plan', SMOKE, '--topology=v5e:2x2', '--no-largest-batch']
+  argv = ['plan', SMOKE, '--topology=v5e:2x2', '--no-largest-batch']
   code, out, err = run_cli(*argv, '--json')
   assert code == 0, err
   report = json.loads(out)

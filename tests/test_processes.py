@@ -10,8 +10,8 @@ WORKER = """
 import sys
 import jax
 jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-import train
-sys.exit(train.main(sys.argv[1:]))
+from mrl_jax import commands
+sys.exit(commands.run_train())
 """
 
 

@@ -11,10 +11,10 @@ from tests.samples import processes, runs
 @pytest.fixture(scope='module')
 def smoke(tmp_path_factory):
   """The folder of a finished smoke run; tests copy it before they change it."""
-  import train
+  from mrl_jax import commands
 
   work = tmp_path_factory.mktemp('smoke') / 'run'
-  assert train.main([runs.SMOKE, f'--workdir={work}']) == 0
+  assert commands.run_train([runs.SMOKE, f'--workdir={work}']) == 0
   return work
 
 
@@ -65,7 +65,7 @@ def test_resume_on_another_mesh_is_within_float_error(tmp_path, run_cli):
 @pytest.mark.slow
 def test_init_from_takes_the_encoder_only(run_cli, tmp_path, smoke):
   settings = runs.loaded(
-    'vit_mrl.py:smoke', f'--config.init_from={smoke}', '--config.seed=5'
+    'vit_mrl.py:digits,smoke', f'--config.init_from={smoke}', '--config.seed=5'
   )
   fresh = runs.parameters(runs.built(settings, tmp_path / 'fresh').create())
   old = runs.parameters(runs.host_state(smoke, 6)[0])

@@ -115,7 +115,9 @@ def test_an_empty_split_is_refused(run_cli, tmp_path, photos):
 
 @pytest.mark.slow
 def test_evaluation_uses_the_moving_average(tmp_path):
-  settings = runs.loaded('vit_mrl.py:smoke', '--config.optim.average=0.5')
+  settings = runs.loaded(
+    'vit_mrl.py:digits,smoke', '--config.optim.average=0.5'
+  )
   run = runs.built(settings, tmp_path)
   fresh = run.create()
   rows = runs.evaluated(run, 'linear', runs.broken(fresh))

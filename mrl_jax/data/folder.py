@@ -85,7 +85,7 @@ def load(
   return source.Split(
     train=_listed(train, classes, channels, ground),
     validation=_listed(held, classes, channels, ground),
-    facts=source.image_facts(channels, classes),
+    facts=source.image_facts(channels, classes, ground=ground),
   )
 
 
@@ -94,13 +94,14 @@ def facts(
   path: str = '',
   validation_path: str = '',
   channels: int = 3,
+  ground: str = 'white',
   **others,
 ) -> Facts:
   """The facts of `load` with these arguments; no listed file is decoded."""
-  del data_dir
-  _check_options(channels, others.get('ground', 'white'))
+  del data_dir, others
+  _check_options(channels, ground)
   train = class_folders.layout(path, validation_path).train
-  return source.image_facts(channels, tuple(train))
+  return source.image_facts(channels, tuple(train), ground=ground)
 
 
 def _check_options(channels: int, ground: str) -> None:

@@ -28,9 +28,9 @@ class Split:
   facts: Facts
 
 
-def image_facts(channels: int, classes: Sequence[str]) -> Facts:
-  """The facts of images with class labels."""
-  return Facts({'image': {'channels': channels}}, tuple(classes))
+def image_facts(channels: int, classes: Sequence[str], **more) -> Facts:
+  """The facts of images with class labels; `more` is known of the images."""
+  return Facts({'image': {'channels': channels} | more}, tuple(classes))
 
 
 class InMemory(Sequence):

@@ -1,6 +1,8 @@
 """Arrays out of .npy, .npz, .parquet and text files; never pickles."""
 
+import codecs
 import csv
+import io
 import re
 import zipfile
 from pathlib import Path
@@ -117,8 +119,12 @@ def _parquet_matrix(file: str, key: str, usual) -> np.ndarray:
 
   source, name = _table(file, key, usual)
   kind = source.schema_arrow.field(name).type
-  lists = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
-  if not (lists or pyarrow.types.is_fixed_size_list(kind)):
+  if isinstance(kind, pyarrow.FixedShapeTensorType) and len(kind.shape) == 1:
+    kind = kind.storage_type
+  types = pyarrow.types
+  lists = types.is_list, types.is_large_list, types.is_fixed_size_list
+  views = types.is_list_view, types.is_large_list_view
+  if not any(is_kind(kind) for is_kind in lists + views):
     raise ValueError(
       f'{file}:{name} is a column of {kind}; embeddings must be a column of '
       f'lists of numbers, out of {", ".join(source.schema_arrow.names)}'
@@ -130,7 +136,10 @@ def _parquet_matrix(file: str, key: str, usual) -> np.ndarray:
   start, rows = 0, None
   for batch in source.iter_batches(TABLE_ROWS, columns=[name]):
     width = None if rows is None else rows.shape[1]
-    values = _equal_lists(batch.column(0), f'{file}:{name}', start, width)
+    column = getattr(batch.column(0), 'storage', batch.column(0))
+    if any(is_kind(kind) for is_kind in views):
+      column = column.cast(pyarrow.large_list(kind.value_type))
+    values = _equal_lists(column, f'{file}:{name}', start, width)
     if rows is None:
       shape = source.metadata.num_rows, values.shape[1]
       rows = np.empty(shape, values.dtype)
@@ -183,8 +192,17 @@ def _parquet_column(file: str, key: str, usual) -> np.ndarray:
   kind = source.schema_arrow.field(name).type
   if pyarrow.types.is_dictionary(kind):
     kind = kind.value_type
-  words = pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-  if not (words or _numeric(kind) or pyarrow.types.is_boolean(kind)):
+  types = pyarrow.types
+  words = any(
+    is_kind(kind)
+    for is_kind in (
+      *(types.is_string, types.is_large_string, types.is_string_view),
+      *(types.is_binary, types.is_large_binary, types.is_binary_view),
+      types.is_fixed_size_binary,
+    )
+  )
+  numbers = _numeric(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+  if not (words or numbers):
     raise ValueError(
       f'{file}:{name} is a column of {kind}; labels must be whole numbers or '
       f'words, out of {", ".join(source.schema_arrow.names)}'
@@ -196,28 +214,35 @@ def _parquet_column(file: str, key: str, usual) -> np.ndarray:
       f'{file}:{name}: {len(missing):,} labels are missing, the first in row '
       f'{missing[0]}; remove these rows or label them'
     )
-  array = values.cast(kind).to_numpy()
+  values = values.cast(kind)
+  if not words and not types.is_decimal(kind):
+    return values.to_numpy()
+  target = pyarrow.large_string() if words else pyarrow.int64()
+  try:
+    array = values.cast(target).to_numpy()
+  except pyarrow.ArrowInvalid as error:
+    wrong = 'not UTF-8' if words else 'not whole, or beyond 64 bits'
+    raise ValueError(
+      f'{file}:{name} has labels that are {wrong}; save them as strings'
+    ) from error
   return array.astype(str) if words else array
 
 
 def _lines(file: str, key: str, usual) -> np.ndarray:
-  """One label per line: integers if all lines are, else words, as 007 is."""
-  if key:
-    raise ValueError(f'{file}:{key}: a text file has no keys; drop ":{key}"')
-  try:
-    rows = Path(file).read_text(encoding='utf-8-sig').splitlines()
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{file} is not UTF-8 text; save it so') from error
+  """One label per line, or the column `key` of a .csv with a header.
+
+  Integers if all are, else words, as 007 is.
+  """
+  text = _text(file)
   if file.lower().endswith('.csv'):
-    cells = list(csv.reader(rows))
-    wrong = [i for i, row in enumerate(cells) if len(row) > 1]
-    if wrong:
-      raise ValueError(
-        f'{file}: line {wrong[0] + 1} has {len(cells[wrong[0]])} fields; '
-        'write one label per line'
-      )
-    rows = [row[0] if row else '' for row in cells]
+    rows = _cells(file, key, text)
+  elif key:
+    raise ValueError(f'{file}:{key}: a text file has no keys; drop ":{key}"')
+  else:
+    rows = re.split('\r\n|\r|\n', text)
   rows = [row.strip() for row in rows]
+  while rows and not rows[-1]:
+    rows.pop()
   blank = [i for i, row in enumerate(rows) if not row]
   if blank:
     raise ValueError(
@@ -229,3 +254,53 @@ def _lines(file: str, key: str, usual) -> np.ndarray:
     return np.array(rows, np.int64) if whole else np.array(rows, str)
   except OverflowError as error:
     raise ValueError(f'{file} has a label beyond 64 bits') from error
+
+
+def _text(file: str) -> str:
+  """UTF-8, or UTF-16 that begins with its mark."""
+  data = Path(file).read_bytes()
+  marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+  try:
+    return data.decode('utf-16' if marked else 'utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{file} is not UTF-8 text; save it so') from error
+
+
+def _cells(file: str, key: str, text: str) -> list[str]:
+  """The only column, or the one `key` names, between commas, ; or tabs.
+
+  Semicolons and tabs divide fields if `key` is then in the header, or if all
+  lines have equally many; else they are parts of words.
+  """
+  try:
+    tables = [
+      list(csv.reader(io.StringIO(text, newline=''), delimiter=delimiter))
+      for delimiter in ',;\t'
+    ]
+  except csv.Error as error:
+    raise ValueError(f'{file} is not CSV ({error})') from error
+  headers = [[name.strip() for name in rows[0]] for rows in tables if rows]
+  named = [rows for rows, names in zip(tables, headers) if key and key in names]
+  even = [rows for rows in tables if _divided(rows)]
+  rows = (named + even + tables)[0]
+  at = 0
+  if key:
+    header = [name.strip() for name in rows[0]] if rows else []
+    at = header.index(_pick(file, key, header, (), 'columns'))
+    rows = rows[1:]
+  width = len(header) if key else 1
+  wrong = [i for i, row in enumerate(rows) if row and len(row) != width]
+  if wrong:
+    raise ValueError(
+      f'{file}: line {wrong[0] + 1 + bool(key)} has '
+      f'{len(rows[wrong[0]])} fields, not {width}; '
+      'write one label per line, in quotes if it holds a comma, or name a '
+      f'column of the header: {file}:NAME'
+    )
+  return [row[at] if row else '' for row in rows]
+
+
+def _divided(rows: list[list[str]]) -> bool:
+  """Whether all lines have equally many fields, and more than one."""
+  sizes = {len(row) for row in rows if row}
+  return len(sizes) == 1 and sizes != {1}

@@ -23,6 +23,7 @@ def read(
   path: str | Path,
   labels: str | Path | None = None,
   names: tuple[str, ...] = (),
+  codes: str | None = None,
 ) -> tuple[Vectors, tuple[str, ...]]:
   """(vectors, class names) from files; names are () where classes are numbers.
 
@@ -34,6 +35,9 @@ def read(
       ids in sorted order. An export brings its labels with it.
     names: of classes that have ids already: those of a database, when its
       queries are read. Words that are not among them come after them.
+    codes: what the whole numbers of `path` are: `numbers` are taken as they
+      stand, `offset` are uint8 with 128 for zero, `bits` are packed eight to
+      a byte. None if they are floats.
 
   Raises:
     ValueError: naming the file, what is wrong in it and the fix; a LabelsError
@@ -48,33 +52,46 @@ def read(
         'from one dataset'
       )
     names = names or known
-  embeddings = _checked(columns.matrix(*_split_key(path)), path)
+  stored = columns.matrix(*_split_key(path))
+  coded = str(stored.dtype) if stored.dtype.kind in 'iu' else ''
+  embeddings = _checked(_decoded(stored, path, codes), path)
   ids, worded = None, False
   if labels:
     try:
       values = columns.column(*_split_key(labels))
       worded = values.dtype.kind in 'SU'
       ids, names = _class_ids(values, labels, names)
+      _check_count(ids, labels, embeddings, path)
     except ValueError as error:
       raise LabelsError(str(error)) from error
   elif table and 'label' in columns.names(table):
     ids, _ = _class_ids(columns.column(table, 'label'), table, ())
-  if ids is not None and len(ids) != len(embeddings):
-    text = Path(str(labels)).suffix.lower() in ('.csv', '.txt')
+    _check_count(ids, table, embeddings, path)
+  return Vectors(embeddings, ids, worded=worded, coded=coded), names
+
+
+def _check_count(ids, labels, embeddings, path) -> None:
+  if len(ids) != len(embeddings):
+    text = Path(_split_key(labels)[0]).suffix.lower() in ('.csv', '.txt')
     hint = ' (is its first line a header?)' if text else ''
-    kind = LabelsError if labels else ValueError
-    raise kind(
-      f'{labels or table} has {len(ids):,} labels for the '
-      f'{len(embeddings):,} rows of {path}; give one per row{hint}'
+    raise ValueError(
+      f'{labels} has {len(ids):,} labels for the {len(embeddings):,} rows of '
+      f'{path}; give one per row{hint}'
     )
-  return Vectors(embeddings, ids, worded=worded), names
 
 
-def check_labels(database: Vectors, queries: Vectors, named: bool) -> None:
-  """Raises ValueError if one side has words for classes, the other numbers.
+def check_sides(database: Vectors, queries: Vectors, named: bool) -> None:
+  """Raises ValueError if the sides are codes or classes of different kinds.
 
+  Packed bits are, by custom, uint8, or int8 with 128 taken away: two types
+  side by side would compare other bits. Classes are words or numbers;
   `named`: the database's numbers have names, as those of an export have.
   """
+  if database.coded != queries.coded:
+    raise ValueError(
+      f'the queries are {queries.coded} and the embeddings searched '
+      f'{database.coded}, whose codes may differ; save both as one type'
+    )
   if database.labels is None or queries.labels is None:
     return
   if database.worded != queries.worded and not (queries.worded and named):
@@ -117,21 +134,55 @@ def _exported(path) -> tuple[str, str, tuple[str, ...]]:
   return str(table.with_suffix('.npy')), str(table), names
 
 
+def _decoded(x: np.ndarray, path, codes: str | None) -> np.ndarray:
+  """Whole numbers as the floats they stand for; floats as they are.
+
+  Bits become -1 and 1, whose cosine orders rows as their Hamming distance does.
+  The sign of an int8 byte is a bit like any other: no distance depends on it.
+  """
+  if x.dtype.kind not in 'iu':
+    if codes and x.dtype.kind == 'f':
+      raise ValueError(
+        f'{path} holds {x.dtype}; --codes={codes} is for whole numbers, on '
+        'both sides: drop it'
+      )
+    return x
+  if codes is None:
+    raise ValueError(
+      f'{path} holds {x.dtype}; say what they are: --codes=numbers (as they '
+      'stand), --codes=offset (uint8, 128 is zero) or --codes=bits (packed)'
+    )
+  if codes == 'offset' and x.dtype != np.uint8:
+    raise ValueError(
+      f'{path} holds {x.dtype}; --codes=offset is for uint8, use numbers'
+    )
+  if codes == 'bits':
+    if x.dtype.itemsize != 1 or x.ndim != 2:
+      raise ValueError(
+        f'{path} holds {x.dtype} {list(x.shape)}; --codes=bits is for 2-D '
+        'uint8 or int8'
+      )
+    bits = np.unpackbits(np.ascontiguousarray(x).view(np.uint8), axis=1)
+    return bits.astype(np.float16) * 2 - 1
+  x = x.astype(np.float32)
+  return x - 128 if codes == 'offset' else x
+
+
 def _checked(x: np.ndarray, path) -> Float[np.ndarray, 'n d']:
   """The rows, once they can be compared: 2-D, finite, none of them zero."""
+  _refuse_records(x, path)
   if x.ndim != 2:
     raise ValueError(
       f'{path} holds an array {list(x.shape)}; embeddings must be 2-D, '
       'rows x width'
     )
-  if not (np.issubdtype(x.dtype, np.floating) or x.dtype.kind in 'iu'):
+  if x.dtype.kind != 'f':
     raise ValueError(
       f'{path} holds {x.dtype} values; embeddings must be numbers, float16 '
       'to float64'
     )
   if 0 in x.shape:
     raise ValueError(f'{path} holds no rows: its shape is {list(x.shape)}')
-  x = x if x.dtype.kind == 'f' else x.astype(np.float32)
   infinite, zero, extreme = [], [], []
   for start in range(0, len(x), ROWS_AT_ONCE):
     rows = np.asarray(x[start : start + ROWS_AT_ONCE])
@@ -149,6 +200,14 @@ def _checked(x: np.ndarray, path) -> Float[np.ndarray, 'n d']:
     'multiply all by one number',
   )
   return x
+
+
+def _refuse_records(x: np.ndarray, path) -> None:
+  if x.dtype.names:
+    raise ValueError(
+      f'{path} holds records of {", ".join(x.dtype.names)}; save one field '
+      f'as a plain array: x[{x.dtype.names[0]!r}]'
+    )
 
 
 def _refuse_rows(
@@ -171,14 +230,23 @@ def _class_ids(
   values: np.ndarray, path, names: tuple[str, ...]
 ) -> tuple[Int[np.ndarray, 'n'], tuple[str, ...]]:
   """(int64 class ids, names) of labels that are numbers or words."""
+  _refuse_records(values, path)
   if values.ndim != 1:
     raise ValueError(
       f'{path} holds an array {list(values.shape)}; labels must be 1-D, one '
       'per row'
     )
   kind = values.dtype.kind
+  if kind == 'S':
+    try:
+      values = np.char.decode(values, 'utf-8')
+    except UnicodeDecodeError as error:
+      raise ValueError(
+        f'{path} has the label {error.object!r}, which is not UTF-8; save '
+        'labels as str'
+      ) from error
   if kind in 'SU':
-    return _word_ids(values.astype(str), path, names)
+    return _word_ids(values, path, names)
   if kind not in 'iufb':
     raise ValueError(
       f'{path} holds {values.dtype} values; labels must be whole numbers or '

@@ -19,23 +19,25 @@ class Vectors:
     labels: class ids of any size, None if unknown.
     ids: a name or number per row, None for the row's own number.
     worded: whether the labels were words in their file.
+    coded: the type of the whole numbers in their file, '' for floats.
   """
 
   embeddings: Float[np.ndarray, 'n d']
   labels: Int[np.ndarray, 'n'] | None = None
   ids: np.ndarray | None = None
   worded: bool = False
+  coded: str = ''
 
   def __len__(self) -> int:
     return len(self.embeddings)
 
   def at(self, rows: Int[np.ndarray, 'k']) -> 'Vectors':
     """Copies of the rows named, with their labels and ids."""
-    return Vectors(
-      self.embeddings[rows],
-      None if self.labels is None else self.labels[rows],
-      np.asarray(rows) if self.ids is None else self.ids[rows],
-      self.worded,
+    return dataclasses.replace(
+      self,
+      embeddings=self.embeddings[rows],
+      labels=None if self.labels is None else self.labels[rows],
+      ids=np.asarray(rows) if self.ids is None else self.ids[rows],
     )
 
 

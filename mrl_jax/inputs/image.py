@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mrl_jax.inputs import crops, randaugment
+from mrl_jax.inputs import crops, opened, randaugment
 from mrl_jax.shapes import Array, Float, Int, Key, UInt8, height_width
 
 
@@ -36,6 +36,7 @@ class Image:
       every size; 0.875 is usual for photos.
     mean, std: of the pixels in [0, 1], one number or one per channel.
     channels: 1 or 3; the source says how many.
+    ground: what shows through transparent pixels, a colour; the source says.
 
   Raises:
     ValueError: for an option out of its range, naming the range.
@@ -57,6 +58,7 @@ class Image:
     std: Sequence[float] = (0.5,),
     *,
     channels: int,
+    ground: str = 'white',
   ):
     self.size = height_width(size, 'size')
     self.crop, self.pad, self.scale = crop, pad, tuple(scale)
@@ -66,6 +68,7 @@ class Image:
     self.mean, self.std = tuple(mean), tuple(std)
     self.shape = jax.ShapeDtypeStruct((*self.size, channels), np.uint8)
     self.facts = {'image_size': self.size, 'channels': channels}
+    self.ground = ground
     self._check(channels)
 
   def _check(self, channels: int) -> None:
@@ -102,6 +105,10 @@ class Image:
         f'its image is {list(value.shape)} where the source promises '
         f'{self.shape.shape[-1]} channels; convert the file, or remove it'
       )
+
+  def open(self, given) -> opened.Opened:
+    """The images in what a person gives: see `opened.open_images`."""
+    return opened.open_images(given, self.shape.shape[-1], self.ground)
 
   def train(
     self, value: np.ndarray, rng: np.random.Generator

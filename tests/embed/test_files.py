@@ -3,39 +3,15 @@
 import numpy as np
 import pyarrow
 import pytest
-from pyarrow import parquet
 
 from mrl_jax.embed import columns, files
+from tests.samples.files import X, fails, lists, save_npy, table
 
 RNG = np.random.default_rng(0)
-
-X = RNG.normal(size=(50, 6)).astype(np.float32)
 
 Y = RNG.integers(0, 5, 50) + 70_000
 
 WORDS = np.array(['dog', 'cat', 'cow', 'ant', 'bee'])[Y - 70_000]
-
-
-def save_npy(path, x):
-  np.save(path, x)
-  return str(path)
-
-
-def table(path, **values):
-  parquet.write_table(pyarrow.table(values), path)
-  return str(path)
-
-
-def lists(x, fixed):
-  kind = pyarrow.from_numpy_dtype(x.dtype)
-  kind = pyarrow.list_(kind, x.shape[1]) if fixed else pyarrow.list_(kind)
-  return pyarrow.array(list(x), kind)
-
-
-def fails(match, *arguments, call=files.read, **options):
-  with pytest.raises(ValueError, match=match) as error:
-    call(*map(str, arguments), **options)
-  assert '\n' not in str(error.value) and len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'float32', 'float64'])
@@ -133,9 +109,61 @@ def test_large_class_ids_survive(tmp_path, top):
 
 def test_whole_numbers_are_embeddings_too(tmp_path):
   x = RNG.integers(1, 100, (5, 4)).astype(np.int8)
-  found, _ = files.read(save_npy(tmp_path / 'x.npy', x))
+  path = save_npy(tmp_path / 'x.npy', x)
+  found, _ = files.read(path, codes='numbers')
   assert found.embeddings.dtype == np.float32
   np.testing.assert_array_equal(found.embeddings, x)
+  fails('holds int8; say what they are: --codes=numbers', path)
+  fails('offset is for uint8', path, codes='offset')
+  shifted = (x.astype(np.int16) + 128).astype(np.uint8)
+  path = save_npy(tmp_path / 'u.npy', shifted)
+  found, _ = files.read(path, codes='offset')
+  np.testing.assert_array_equal(found.embeddings, x)
+
+
+@pytest.mark.parametrize('signed', [False, True])
+def test_cosines_of_packed_bits_are_hamming_distances(tmp_path, signed):
+  bits = RNG.integers(0, 2, (20, 16))
+  packed = np.packbits(bits, axis=1)
+  if signed:
+    packed = (packed.astype(np.int16) - 128).astype(np.int8)
+  path = save_npy(tmp_path / 'x.npy', packed)
+  x = files.read(path, codes='bits')[0].embeddings.astype(np.float32)
+  distances = (bits[:, None] != bits).sum(axis=-1)
+  np.testing.assert_array_equal(x @ x.T, 16 - 2 * distances)
+  path = save_npy(tmp_path / 'w.npy', packed.astype(np.int32))
+  fails('bits is for 2-D', path, codes='bits')
+
+
+@pytest.mark.parametrize('codes', ['numbers', 'offset', 'bits'])
+@pytest.mark.parametrize('dtype', ['float16', 'float32', 'float64'])
+def test_codes_of_floats_are_refused(tmp_path, codes, dtype):
+  path = save_npy(tmp_path / 'x.npy', X.astype(dtype))
+  fails(f'x.npy holds {dtype}; --codes={codes} is for', path, codes=codes)
+
+
+def test_sides_of_other_types_are_refused(tmp_path):
+  def side(dtype):
+    path = save_npy(tmp_path / f'{dtype}.npy', np.ones((3, 2), dtype))
+    codes = None if dtype == 'float32' else 'numbers'
+    return files.read(path, codes=codes)[0]
+
+  sides = {name: side(name) for name in ('uint8', 'int8', 'float32')}
+  for a, database in sides.items():
+    for b, queries in sides.items():
+      asked = queries.at(np.array([1, 2]))
+      if a == b:
+        files.check_sides(database, asked, False)
+      else:
+        with pytest.raises(ValueError, match='save both as one type'):
+          files.check_sides(database, asked, False)
+
+
+def test_byte_labels_are_utf8(tmp_path):
+  x = save_npy(tmp_path / 'x.npy', X[:2])
+  y = save_npy(tmp_path / 'y.npy', np.array(['é'.encode(), b'a']))
+  assert files.read(x, y)[1] == ('a', 'é')
+  fails('not UTF-8', x, save_npy(tmp_path / 'y.npy', np.array([b'\xe9', b'a'])))
 
 
 def test_embeddings_that_are_refused(tmp_path):
@@ -179,31 +207,6 @@ def test_rows_without_a_direction_are_named(tmp_path, bad, monkeypatch):
   x[[7, 8]] = 0
   path = save_npy(tmp_path / 'x.npy', x)
   fails('2 rows of zeros only, which have no direction .rows 7, 8.', path)
-
-
-def test_tables_that_are_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(columns, 'TABLE_ROWS', 2)
-  path = table(tmp_path / 'a.parquet', id=[1, 2], v=[[1.0], [2.0]])
-  fails('a.parquet has several columns; its columns are id, v', path)
-  fails('a.parquet:w is not there; its columns are id, v', f'{path}:w')
-  fails('a.parquet:id is a column of int64; embeddings must be', f'{path}:id')
-  fails(
-    'a.parquet:v is a column of list.*; labels must', f'{path}:v', f'{path}:v'
-  )
-  path = table(tmp_path / 'b.parquet', v=[[1.0, 2], [2.0, 1], [3.0], [1.0, 1]])
-  fails('row 2 holds 1 numbers where 2 are', path)
-  path = table(tmp_path / 'c.parquet', v=[[1.0, 2], [2.0, 1], [1, 2], None])
-  fails('row 3 holds nothing where 2', path)
-  path = table(tmp_path / 'd.parquet', v=[None, [2.0, 1]])
-  fails('row 0 holds nothing', path)
-  path = table(tmp_path / 'e.parquet', v=[[1.0, None]])
-  fails('1 missing numbers', path)
-  path = table(tmp_path / 'f.parquet', v=[['a', 'b']])
-  fails('lists of string, not of numbers', path)
-  fixed = pyarrow.array([[1.0, 2], None], pyarrow.list_(pyarrow.float32(), 2))
-  fails('row 1 holds nothing', table(tmp_path / 'g.parquet', v=fixed))
-  path = table(tmp_path / 'h.parquet', v=lists(X[:0], False))
-  fails('no rows', path)
 
 
 def test_labels_that_are_refused(tmp_path):

@@ -11,7 +11,7 @@ import jax
 
 from mrl_jax import build, config, schema, state, workdir
 
-SMOKE = '--config=configs/vit_mrl.py:smoke'
+SMOKE = '--config=configs/vit_mrl.py:digits,smoke'
 
 # Twenty steps with everything that a resume must bring back.
 TWENTY = [
@@ -26,7 +26,7 @@ TWENTY = [
 ]
 
 
-def loaded(name: str = 'vit_mrl.py:smoke', *words: str):
+def loaded(name: str = 'vit_mrl.py:digits,smoke', *words: str):
   """The config of configs/`name`, with --config.key=value words set."""
   return schema.resolve(config.load(f'configs/{name}')[0], words)
 

@@ -1,0 +1,131 @@
+"""The four commands: each is a script, a module and an installed command.
+
+  train    python train.py            mrl-train
+  eval     python eval.py             mrl-eval
+  embed    python -m mrl_jax.embed    mrl-embed
+  plan     python -m mrl_jax.plan     mrl-plan
+
+Packages are imported once the words of the command are known to be right, so
+that --help and a wrong option are answered at once.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from mrl_jax import cli, errors
+
+
+def run_train(argv: Sequence[str] | None = None) -> int:
+  """Trains an encoder whose every prefix is an embedding; the exit code."""
+  return _answered('train', argv, _train)
+
+
+def run_eval(argv: Sequence[str] | None = None) -> int:
+  """Evaluates a run, or any embeddings, at every dimension; the exit code."""
+  return _answered('eval', argv, _evaluate)
+
+
+def run_embed(argv: Sequence[str] | None = None) -> int:
+  """Writes the embeddings of files by a trained model; the exit code."""
+  return _answered('embed', argv, _embed)
+
+
+def run_plan(argv: Sequence[str] | None = None) -> int:
+  """Prints what a training step costs on a TPU slice; the exit code."""
+  return _answered('plan', argv, _plan)
+
+
+def _answered(
+  entry: str, argv: Sequence[str] | None, work: Callable[..., int]
+) -> int:
+  """What `work` returns; errors that a user can mend are one line."""
+  options, words = cli.parse(sys.argv[1:] if argv is None else argv, entry)
+  try:
+    return work(options, words)
+  except errors.EXPECTED as error:
+    return errors.tell(error)
+
+
+def _train(options, words) -> int:
+  from mrl_jax import build, loop, progress, schema, sharding, workdir
+  from mrl_jax import config as configs
+
+  progress.quiet()
+  config, name = configs.load(options.config)
+  config = schema.resolve(config, words)
+  if options.print_config:
+    print(configs.to_json(config))
+    return 0
+  with configs.blame('--distributed'):
+    sharding.initialise(options.distributed)
+  run = build.run(config, options.workdir or f'runs/{name}')
+  workdir.claim(run.workdir, config, run.facts)
+  return loop.train(run)
+
+
+def _evaluate(options, words) -> int:
+  from mrl_jax import (
+    build,
+    evaluation,
+    foreign,
+    progress,
+    schema,
+    sharding,
+    workdir,
+  )
+  from mrl_jax import config as configs
+
+  progress.quiet()
+  if options.compare:
+    runs, output = options.compare, options.output
+    return evaluation.compare(runs, output, options.group_seeds)
+  if options.workdir:
+    config = workdir.read_config(options.workdir)
+  else:
+    config = foreign.vector_config(options.dims)
+  config = schema.resolve(config, words)
+  with configs.blame('--distributed'):
+    sharding.initialise(options.distributed)
+  if options.embeddings:
+    evaluation.of_vectors(foreign.frozen(config, options))
+    return 0
+  run = build.run(config, options.workdir)
+  if options.export:
+    step, folder = options.step, options.export
+    return evaluation.exported(run, step, folder, options.dtype)
+  evaluation.of_checkpoint(run, options.step)
+  return 0
+
+
+def _embed(options, words) -> int:
+  from pathlib import Path
+
+  import numpy as np
+
+  from mrl_jax import model as door
+
+  output = Path(options.output).expanduser()
+  if output.suffix != '.npy':
+    raise errors.UsageError(f'--output={output} must end in .npy')
+  model = door.load(options.model, options.step)
+  values = model.open(options.inputs)
+  embeddings = model.embed(values, options.dim, options.normalise)
+  names = output.with_suffix('.txt')
+  try:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    np.save(output, embeddings)
+    lines = (
+      name.encode('unicode_escape').decode() + '\n' for name in values.names
+    )
+    names.write_text(''.join(lines), encoding='utf-8')
+  except OSError as error:
+    raise errors.UsageError(f'--output={output}: {error}') from error
+  rows, width = embeddings.shape
+  print(f'{rows:,} rows of {width} numbers in {output}, their names in {names}')
+  return 0
+
+
+def _plan(options, words) -> int:
+  from mrl_jax import plan
+
+  return plan.run(options, words)
