@@ -69,10 +69,7 @@ def _split_roots(
   root: Path, listing: images.Listing, given: Path | None
 ) -> tuple[Path, Path | None, list[str]]:
   """(folder to train on, folder held out or None, what to say about it)."""
-  inner = {
-    name: _inner(root / name, listing.paths)
-    for name in sorted(_inner(root, listing.paths))
-  }
+  inner = _inner(root, listing.paths)
   training = [name for name in inner if _is(name, TRAIN) and inner[name]]
   where = images.shown(root)
   if len(training) > 1:
@@ -138,14 +135,15 @@ def _check_no_splits(where: str, inner: dict[str, set[str]]) -> None:
       )
 
 
-def _inner(folder: Path, paths: Sequence[Path]) -> set[str]:
-  """The names of the sub-folders of a folder that hold any of the paths."""
+def _inner(folder: Path, paths: Sequence[Path]) -> dict[str, set[str]]:
+  """The sub-folders of each sub-folder that holds any of the paths."""
   depth = len(folder.parts)
-  return {
-    path.parts[depth]
-    for path in paths
-    if len(path.parts) > depth + 1 and path.is_relative_to(folder)
-  }
+  inner: dict[str, set[str]] = {}
+  for path in paths:
+    name, *below = path.parts[depth:-1] or ('',)
+    inner.setdefault(name, set()).update(below[:1])
+  inner.pop('', None)
+  return dict(sorted(inner.items()))
 
 
 def _is(name: str, names: Sequence[str]) -> bool:
@@ -165,9 +163,10 @@ def _same(name: str) -> str:
 def _classes(listing: images.Listing, folder: Path) -> Classes:
   """The listed files by class; adds those outside of classes to the skipped."""
   found: Classes = {}
+  parts = folder.parts
   for path in listing.paths:
-    if path.is_relative_to(folder):
-      name, *rest = path.relative_to(folder).parts
+    if path.parts[: len(parts)] == parts:
+      name, *rest = path.parts[len(parts) :]
       if rest:
         found.setdefault(name, []).append(path)
       else:
