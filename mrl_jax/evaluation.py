@@ -12,7 +12,7 @@ from mrl_jax.contracts import Evaluator
 from mrl_jax.embed import export
 from mrl_jax.embed.evidence import Evidence
 from mrl_jax.report import compare as comparison
-from mrl_jax.report import page, tables
+from mrl_jax.report import headline, page, tables
 from mrl_jax.report import results as files
 from mrl_jax.state import TrainState
 
@@ -144,6 +144,9 @@ def publish(
   title = f'step {step}, %' if step else '%'
   precision = details.get('precision', {})
   advice = precision.get('recommendation', {}).get('text', '')
+  if alike := headline.alike(results):
+    print(f'\nnote: {alike}')
+    advice = ''
   print(f'\n{title}, with 95% intervals\n{tables.text(results, advice)}')
   for note in details.get('evaluation', {}).get('notes', ()):
     print(f'note: {note}')

@@ -13,7 +13,7 @@ ROWS_AT_ONCE = 65_536
 def of(
   database: Vectors, queries: Vectors, dims: Sequence[int]
 ) -> tuple[str, ...]:
-  """Sentences about unknown classes, repeated rows and prefixes of zeros.
+  """Sentences about classes, repeated rows and prefixes of zeros.
 
   None of these is an error: a query may well be a row of the database, and
   its class may be missing there. But a score of 0 or of 100% then means
@@ -28,6 +28,11 @@ def of(
       sentences.append(
         f'{unknown:,} of {len(queries):,} queries have a class that no row '
         'searched has, so nothing found for them can be right.'
+      )
+    if (database.labels == database.labels[0]).all():
+      sentences.append(
+        'All rows searched have one class, so an answer says nothing of the '
+        'embedding.'
       )
   repeated = int(np.sum(np.isin(query_keys, keys)))
   if repeated:

@@ -151,6 +151,17 @@ def _size(size: Granularity) -> tuple[float, float]:
   return math.inf if size.depth is None else size.depth, size.dim
 
 
+def alike(points: Iterable[Mapping]) -> bool:
+  """Whether the intervals of two rows or more have a value in common.
+
+  Then the rows tell none of their granularities from another.
+  """
+  points = list(points)
+  low = max((row['ci_low'] for row in points), default=math.inf)
+  high = min((row['ci_high'] for row in points), default=-math.inf)
+  return len(points) > 1 and low <= high
+
+
 def front(points: list[tuple[float, float]]) -> list[int]:
   """Indices of the (cost, value) points that no other beats, by cost.
 

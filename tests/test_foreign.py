@@ -1,11 +1,13 @@
-"""Codes in files, by the command line: what they stand for decides."""
+"""Vectors of others by the command line: codes, and dims that are alike."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from mrl_jax import evaluation, rows
 from mrl_jax.report import results
 
 
@@ -26,24 +28,24 @@ def hamming(bits, labels, m):
   return np.mean(labels[0][distances.argmin(axis=1)] == labels[1])
 
 
-def evaluated(run_cli, folder, sides, labels, *words):
-  """{dim: accuracy of 1-NN} of arrays saved into `folder`."""
+def evaluated(run_cli, folder, sides, labels, *words, only='knn'):
+  """({dim: accuracy of 1-NN}, what is printed) of arrays, saved first."""
   for name, x, y in zip('xq', sides, labels):
     np.save(folder / f'{name}.npy', x)
     np.save(folder / f'{name}_y.npy', y)
-  code, _, err = run_cli(
+  code, out, err = run_cli(
     'eval',
     f'--embeddings={folder / "x.npy"}',
     f'--labels={folder / "x_y.npy"}',
     f'--queries={folder / "q.npy"}',
     f'--query_labels={folder / "q_y.npy"}',
     f'--output={folder}',
-    '--config.eval.only=knn',
+    f'--config.eval.only={only}',
     *words,
   )
   assert code == 0, err
-  rows = results.read(folder / 'eval' / '0')
-  return {row['dim']: row['value'] for row in rows if row['metric'] == 'top1'}
+  points = rows.curves(results.read(folder / 'eval' / '0'))['knn/top1']
+  return {row['dim']: row['value'] for row in points}, out
 
 
 @pytest.mark.parametrize('signed', [False, True])
@@ -55,10 +57,10 @@ def test_packed_bits_give_the_accuracy_of_hamming(
   if signed:
     packed = [(x.astype(np.int16) - 128).astype(np.int8) for x in packed]
   words = '--codes=bits', '--dims=4,12,32,64'
-  found = evaluated(run_cli, tmp_path, packed, labels, *words)
+  found, _ = evaluated(run_cli, tmp_path, packed, labels, *words)
   assert list(found) == [4, 12, 32, 64]
   assert found == {m: hamming(bits, labels, m) for m in found}
-  numbers = evaluated(run_cli, tmp_path, packed, labels, '--codes=numbers')
+  numbers, _ = evaluated(run_cli, tmp_path, packed, labels, '--codes=numbers')
   assert numbers[8] < found[64] - 0.1
 
 
@@ -88,3 +90,40 @@ def test_codes_that_cannot_be_meant_are_refused(
   )
   (line,) = err.strip().splitlines()
   assert code == 2 and re.search(said, line), err
+
+
+@pytest.mark.parametrize('classes', ['one', 'alike', 'apart'])
+def test_dimensions_that_are_alike_are_said_first(
+  digits, run_cli, tmp_path, classes
+):
+  bits, labels = digits
+  sides = [side.astype(np.float32) + 0.1 for side in bits]
+  if classes == 'one':
+    labels = [side * 0 for side in labels]
+  elif classes == 'alike':
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 10, len(side)) for side in labels]
+  _, out = evaluated(run_cli, tmp_path, sides, labels, only='knn,precision')
+  words = 'This evaluation cannot tell dimensions apart'
+  folder = tmp_path / 'eval' / '0'
+  page = (folder / 'report.md').read_text()
+  said = json.loads((folder / 'precision.json').read_text())['recommendation']
+  assert (f'**{words}' in page) == (classes != 'apart')
+  if classes == 'apart':
+    assert words not in out and f'recommended: {said["text"]}' in out
+  else:
+    before, table, _ = out.partition('%, with 95% intervals')
+    assert table and f'note: {words}' in before and said == {}
+    assert 'recommended:' not in out
+  assert ('note: All rows searched have one class' in out) == (classes == 'one')
+
+
+def test_a_recommendation_is_not_printed_where_dims_are_alike(tmp_path, capsys):
+  for low, told in ((0.1, False), (0.9, True)):
+    points = [
+      rows.make('knn', 'top1', dim, 0.95, interval, 9)
+      for dim, interval in ((8, (0.1, 0.85)), (64, (low, 0.99)))
+    ]
+    details = {'precision': {'recommendation': {'text': 'take 8'}}}
+    evaluation.publish(tmp_path / 'eval' / '0', tmp_path, points, details, '')
+    assert ('recommended: take 8' in capsys.readouterr().out) == told

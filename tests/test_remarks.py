@@ -31,6 +31,13 @@ def test_unknown_classes_copies_and_zero_prefixes_are_counted():
   assert asked.startswith('1 of 10 queries are zero in all of their first 4 d')
 
 
+def test_one_class_is_said():
+  one, two = np.full(50, 2**40), np.arange(50) // 49
+  (said,) = remarks.of(side(50, 0, one), side(10, 1, one[:10]), (4,))
+  assert said.startswith('All rows searched have one class')
+  assert remarks.of(side(50, 0, two), side(10, 1, two[:10]), (4,)) == ()
+
+
 @pytest.mark.parametrize('dtype', [np.float16, np.float64])
 def test_copies_are_found_across_chunks_but_not_among_permutations(
   monkeypatch, dtype

@@ -64,3 +64,18 @@ def test_granularities_go_by_depth_then_dimension():
   assert [(row.get('depth'), row['dim']) for row in curve] == sizes
   assert rows.at(points, granularities[0]) is points[2]
   assert rows.at(points[:2], granularities[0]) is None
+
+
+def test_rows_are_alike_if_their_intervals_have_a_value_in_common():
+  def alike(*intervals):
+    return rows.alike(
+      rows.make('a', 'b', 8, 0.5, interval, 1) for interval in intervals
+    )
+
+  assert alike((0.2, 0.4), (0.3, 0.5), (0.35, 0.6))
+  assert alike((0.2, 0.4), (0.4, 0.6))
+  assert not alike((0.2, 0.4), (0.41, 0.6))
+  # Neighbours overlap, the ends do not; nor where the middle stands out.
+  assert not alike((0.2, 0.4), (0.35, 0.5), (0.45, 0.6))
+  assert not alike((0.2, 0.4), (0.45, 0.6), (0.3, 0.5))
+  assert not alike() and not alike((0.2, 0.4))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mrl_jax import rows
 from mrl_jax.report import blocks, curves
 from mrl_jax.rows import Row
 
@@ -9,8 +10,15 @@ POINTS = 0.01  # how far below the full width an interval may reach
 
 
 def words(evaluation) -> list[str]:
-  """Sentences: the recommendation first, then what each curve keeps."""
-  sentences = [_recommended(evaluation) or smallest(evaluation.rows)]
+  """Sentences: the recommendation first, then what each curve keeps.
+
+  Where dimensions are alike, that stands in the place of a recommendation.
+  """
+  sentences = [
+    alike(evaluation.rows)
+    or _recommended(evaluation)
+    or smallest(evaluation.rows)
+  ]
   for name, points in curves.main(evaluation.rows).items():
     points = _of_full_depth(points)
     small, full = points[0], points[-1]
@@ -21,6 +29,27 @@ def words(evaluation) -> list[str]:
         f'{blocks.percent(full["value"], 1)}% with all.'
       )
   return [sentence for sentence in sentences if sentence]
+
+
+def alike(points: Sequence[Row]) -> str:
+  """That no main curve tells two dimensions apart; '' if one does.
+
+  As with one class, with classes that nothing tells apart, or where the
+  fewest dimensions are enough for all queries.
+  """
+  main = {
+    curves.short(name): _of_full_depth(curve)
+    for name, curve in curves.main(points).items()
+  }
+  if not main or not all(rows.alike(curve) for curve in main.values()):
+    return ''
+  curve = next(iter(main.values()))
+  return (
+    'This evaluation cannot tell dimensions apart: the intervals of all from '
+    f'{curve[0]["dim"]:g} to {curve[-1]["dim"]:g} overlap in '
+    f'{", ".join(main)}. So none is recommended; more queries or finer '
+    'classes may tell.'
+  )
 
 
 def _of_full_depth(points: Sequence[Row]) -> list[Row]:

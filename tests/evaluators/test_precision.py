@@ -100,7 +100,7 @@ def test_without_labels_with_few_rows_and_one_query():
   assert all('.' in name for name in evaluator.metrics)
   few, details = precision.Precision().run(shown(database=3, asked=1))
   assert {r['k'] for r in few if r['metric'] == 'recall'} == {3}
-  assert details['recommendation']['text'].startswith('nothing smaller than 16')
+  assert details['recommendation'] == {}  # one query tells nothing
   json.dumps((few, details), allow_nan=False)
 
 
@@ -130,6 +130,22 @@ def test_the_recommendation_is_the_cheapest_that_suffices():
   )
   assert none['precision'] == 'float32' and none['dim'] == 64
   assert none['text'].startswith('nothing smaller than 64 dims in float32')
+
+
+@pytest.mark.parametrize('classes', ['one', 'alike', 'apart'])
+def test_nothing_is_recommended_where_dims_are_alike(classes):
+  seen = shown(asked=300)
+  rng = np.random.default_rng(0)
+  for side in (seen.database, seen.queries):
+    if classes == 'one':
+      side.labels[:] = 7
+    elif classes == 'alike':
+      side.labels[:] = rng.integers(0, 12, len(side))
+  found, details = precision.Precision().run(seen)
+  said = details['recommendation']
+  assert bool(said) == ('text' in said) == (classes == 'apart')
+  by = {r['dim']: r for r in found if r['metric'] == 'top1'}
+  assert (by[3]['value'] == by[16]['value'] == 1) == (classes == 'one')
 
 
 def test_without_a_hit_at_full_width_nothing_is_kept():

@@ -20,6 +20,9 @@ class Precision:
   orders them by the float32 query against int8 codes of the same dim, which
   it stores too: `bytes` are the bits, `bytes_rescore` the rest.
 
+  Nothing is recommended where the intervals of 'top1' in float32 overlap at
+  all dims: these queries do not tell dims apart.
+
   Rows per precision (`variant`): 'top1' if there is a relevance, and 'recall',
   the share of k found rows that are as near at full width in float32 as the
   k-th nearest row. Each with `kept`: the ratio to float32 at full width on the
@@ -89,14 +92,19 @@ class Precision:
         points.append(point)
     main = next(iter(qualities))
     values = np.concatenate([qualities[main][p] for p in nearest])
+    at_full_precision = [
+      row
+      for row in results
+      if (row['metric'], row['variant']) == ('top1', 'float32')
+    ]
     details = {
       'points': points,
       'metric': main,
       'front': rows.front([(p['bytes_all'], p[main]) for p in points]),
       'front_in_memory': rows.front([(p['bytes'], p[main]) for p in points]),
-      'recommendation': recommendation.cheapest(
-        points, values, main, self.keep, self.seed
-      ),
+      'recommendation': {}
+      if rows.alike(at_full_precision)
+      else recommendation.cheapest(points, values, main, self.keep, self.seed),
       'database_rows': len(database),
       'database_rows_of': len(evidence.database),
       'queries': len(queries),
