@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     from mrl_jax import build, loop  # heavy: the keys are right by now
 
     run = build.run(config, options.workdir or f'runs/{name}')
-    workdir.claim(run.workdir, config)
+    workdir.claim(run.workdir, config, run.cadence.steps)
     return loop.train(run)
   except errors.EXPECTED as error:
     return errors.tell(error)

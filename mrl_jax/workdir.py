@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mrl_jax import schema
+from mrl_jax import progress, schema
 from mrl_jax.config import check_local, differences, plain, to_json
 from mrl_jax.errors import UsageError
 from mrl_jax.integrity import steps
@@ -29,11 +29,14 @@ def read_config(workdir: str | Path) -> ConfigDict:
   return schema.complete(migrated(plain(ConfigDict(saved))))
 
 
-def claim(workdir: str | Path, config: ConfigDict) -> None:
+def claim(workdir: str | Path, config: ConfigDict, length: int) -> None:
   """Writes the config into the workdir, unless it holds a run of another one.
 
+  `length` is the number of steps of the whole run. It may be raised.
+
   Raises:
-    UsageError: if it cannot be written, or holds a run of another config.
+    UsageError: if it cannot be written, holds a run of another config, or one
+      that has saved a later step than the last.
   """
   path = Path(workdir)
   check_local('--workdir', str(workdir))
@@ -41,15 +44,35 @@ def claim(workdir: str | Path, config: ConfigDict) -> None:
     path.mkdir(parents=True, exist_ok=True)
     # A run that never saved a step has nothing to protect.
     if steps(path / 'checkpoints') and (path / 'config.json').exists():
-      changed = differences(read_config(path), config)
+      saved = read_config(path)
+      changed = differences(saved, config)
       if changed:
         raise UsageError(
           f'{path} holds a run of another config ('
           + '; '.join(changed)
           + '); choose another --workdir, or delete it'
         )
+      _check_length(path, saved, config, length)
     partial = path / f'.config.{os.getpid()}.json'
     partial.write_text(to_json(config), encoding='utf-8')
     partial.rename(path / 'config.json')
   except OSError as error:
     raise UsageError(f'--workdir={path} cannot be written: {error}') from error
+
+
+def _check_length(path: Path, saved, config: ConfigDict, length: int) -> None:
+  """Raises UsageError if the run is past its end; says if its end has moved."""
+  newest = max(steps(path / 'checkpoints'))
+  if length < newest:
+    raise UsageError(
+      f'{path} has saved step {newest:,} and the config ends at {length:,}; '
+      'raise train.steps (or epochs), or choose another --workdir'
+    )
+  keys = ('steps', 'epochs')
+  schedule = config.optim.schedule
+  if any(saved.train[k] != config.train[k] for k in keys):
+    bent = f', so its {schedule} schedule differs from here on'
+    progress.say(
+      f'the run is now {length:,} steps long'
+      + (bent if schedule != 'constant' else '')
+    )
