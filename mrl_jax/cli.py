@@ -47,7 +47,7 @@ Rows stand in x.npy, the path of each in x.txt, a line a row.""",
   'plan': """examples:
   P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
   $P --topology=v5e:4x4
-  $P --topology=v6e:16x16 --config.train.batch_size=4096 --no-largest-batch
+  $P --topology=v6e:16x16 --config.train.batch_size=4096 --largest-batch
   $P --topology=v5p:2x2x2 --config.mesh.fsdp=8 --config.mesh.data=1 --json
 Needs no TPU, only its compiler: pip install -e '.[tpu]'. See docs/scaling.md.
 """,
@@ -220,7 +220,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--largest-batch',
     action=argparse.BooleanOptionalAction,
-    default=True,
+    default=False,
     help='search the largest batch that fits, two or three more compilations',
   )
   parser.add_argument(

@@ -61,7 +61,7 @@ def _train(options, words) -> int:
   from mrl_jax import build, loop  # heavy: the keys are right by now
 
   run = build.run(config, options.workdir or f'runs/{name}')
-  workdir.claim(run.workdir, config, run.facts)
+  workdir.claim(run.workdir, config, run.facts, run.cadence.steps)
   return loop.train(run)
 
 

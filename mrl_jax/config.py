@@ -17,12 +17,15 @@ from ml_collections import ConfigDict
 
 from mrl_jax.errors import UsageError
 
-# Keys that may differ when a run resumes: they do not change what is learned.
+# Keys that may differ when a run resumes: they do not change what is learned,
+# or say how long (workdir.py checks that).
 FREE = (
   'mesh',
   'task.loss.form',
   'eval',
   'checkpoint',
+  'train.steps',
+  'train.epochs',
   'train.log_every',
   'train.eval_every',
   'data.dir',

@@ -154,7 +154,7 @@ def test_unwritable_workdir(run_cli, tmp_path):
 
 
 def test_a_workdir_of_another_config_is_refused(run_cli, tmp_path):
-  workdir.claim(tmp_path, complete(), DIGITS)
+  workdir.claim(tmp_path, complete(), DIGITS, 6)
   step = tmp_path / 'checkpoints' / '3'
   step.mkdir(parents=True)
   (step / '_CHECKPOINT_METADATA').write_text('')
@@ -175,7 +175,7 @@ def test_a_run_that_saved_nothing_may_be_corrected(run_cli, tmp_path):
   argv = ['train', f'--config={SMOKE}', f'--workdir={tmp_path}']
   code, _, err = run_cli(*argv, '--config.init_from=nowhere')
   assert code == 2 and 'has no whole checkpoint' in err
-  workdir.claim(tmp_path, complete(), DIGITS)
+  workdir.claim(tmp_path, complete(), DIGITS, 6)
   assert workdir.read_config(tmp_path).init_from == ''
 
 
@@ -230,7 +230,7 @@ def test_a_group_of_a_config_is_closed(run_cli, tmp_path):
 
 
 def test_eval_without_a_checkpoint(run_cli, tmp_path):
-  workdir.claim(tmp_path, complete(), DIGITS)
+  workdir.claim(tmp_path, complete(), DIGITS, 6)
   code, _, err = run_cli('eval', f'--workdir={tmp_path}')
   assert code == 2 and 'has no checkpoint yet' in err
   (tmp_path / 'config.json').write_text('{"se')
@@ -264,7 +264,7 @@ def test_saved_configs_come_back_equal(tmp_path):
   loaded, name = config.load('configs/vit_mrl.py:imagenet,B/16')
   assert name == 'vit_mrl-imagenet-B16'
   loaded = schema.complete(loaded)
-  workdir.claim(tmp_path, loaded, DIGITS)
+  workdir.claim(tmp_path, loaded, DIGITS, 6)
   back = workdir.read_config(tmp_path)
   assert config.flatten(back) == config.flatten(loaded)
   assert isinstance(back, ConfigDict)

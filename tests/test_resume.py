@@ -83,6 +83,36 @@ def test_init_from_takes_the_encoder_only(run_cli, tmp_path, smoke):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('schedule', ['cosine', 'constant'])
+def test_a_finished_run_is_extended_and_never_cut(run_cli, tmp_path, schedule):
+  def go(*words):
+    return run_cli(
+      'train',
+      runs.SMOKE,
+      f'--workdir={tmp_path}',
+      f'--config.optim.schedule={schedule}',
+      '--config.eval.only=linear',
+      '--config.optim.warmup_steps=0',
+      *words,
+    )
+
+  assert go()[0] == 0
+  code, out, err = go('--config.train.steps=8')
+  assert code == 0 and 'resuming from step 6' in out, err
+  assert 'the run is now 8 steps long' in out
+  assert ('cosine schedule differs' in out) == (schedule == 'cosine')
+  saved = (tmp_path / 'config.json').read_text(encoding='utf-8')
+  assert runs.facts(tmp_path)[0] == 8
+  short = ['--config.train.steps=0', '--config.train.epochs=1e-5']
+  for words in (['--config.train.steps=7'], [], short):
+    code, _, err = go(*words)
+    assert code == 2 and 'has saved step 8 and the config ends at' in err
+    assert (tmp_path / 'config.json').read_text(encoding='utf-8') == saved
+  code, out, err = go('--config.train.steps=8')
+  assert code == 0 and 'steps long' not in out, err
+
+
+@pytest.mark.slow
 def test_damaged_and_changed_runs_are_refused(run_cli, tmp_path, smoke):
   work = tmp_path / 'work'
   shutil.copytree(smoke, work)
