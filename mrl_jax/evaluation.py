@@ -42,7 +42,10 @@ def of_state(
       results, details = _joined(folder, results, details)
     publish(folder, run.workdir, results, details, f'{step:,}')
     if writer is not None:
-      writer.write(step, values)
+      drawn = [
+        rows.flat_name(row) for row in results if row['evaluator'] in run.often
+      ]
+      writer.write(step, values, drawn)
   return values
 
 

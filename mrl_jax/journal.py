@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 
@@ -30,8 +30,17 @@ class Writer:
       str(Path(workdir) / 'tensorboard'), purge_step=step + 1
     )
 
-  def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes a line, and a TensorBoard point per value; nan is kept as text."""
+  def write(
+    self,
+    step: int,
+    values: Mapping[str, float],
+    drawn: Container[str] | None = None,
+  ) -> None:
+    """Writes a line, and TensorBoard points; nan is kept as text.
+
+    TensorBoard gets the values named in `drawn`, by default all: a value that
+    is measured once has no curve.
+    """
     if self.file is None:
       return
     values = {name: float(value) for name, value in values.items()}
@@ -39,7 +48,8 @@ class Writer:
     self.file.write(json.dumps({'step': step, **safe}) + '\n')
     self.file.flush()
     for name, value in values.items():
-      self.board.add_scalar(name, value, step)
+      if drawn is None or name in drawn:
+        self.board.add_scalar(name, value, step)
 
   def close(self) -> None:
     if self.file is not None:

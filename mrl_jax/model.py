@@ -7,8 +7,10 @@ A model needs its run's folder, or one that `save` wrote, but not the data it
 learned from.
 """
 
+import argparse
 import concurrent.futures
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +22,12 @@ from ml_collections import ConfigDict
 from mrl_jax import (
   build,
   checkpoint,
+  evaluation,
   facts,
+  foreign,
   nested,
   progress,
+  schema,
   sharding,
   stored,
   workdir,
@@ -242,6 +247,69 @@ class Model:
         batch = {self.field: arrays, 'mask': np.arange(room) < count}
         where = sharding.over_batch(self.parts.mesh)
         yield jax.device_put(batch, where), count
+
+
+class Report(NamedTuple):
+  """What `evaluate` has found.
+
+  Attributes:
+    values: by flat name, like 'knn/top1/d8'.
+    page: the report, to be opened in a browser.
+  """
+
+  values: dict[str, float]
+  page: Path
+
+
+def evaluate(
+  embeddings,
+  labels=None,
+  queries=None,
+  query_labels=None,
+  output: str | Path = 'runs/vectors',
+  **options,
+) -> Report:
+  """The report on anybody's vectors, as `eval.py --embeddings` writes it.
+
+  Args:
+    embeddings: [n d] numbers, or the path of a file.
+    labels: of each row a whole number or a word, or the path of a file.
+    queries, query_labels: vectors that search; by default some rows are held
+      out for it.
+    output: the folder that is written.
+    options: `dims` and `codes`, and keys of the config, like
+      **{'eval.only': ('linear', 'knn')}.
+
+  Raises:
+    UsageError: for what cannot be used, in one line.
+  """
+  progress.quiet()
+  dims, codes = options.pop('dims', None), options.pop('codes', None)
+  words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
+  config = foreign.vector_config(_word(dims) if dims else None)
+  config = schema.resolve(config, words)
+  given = {
+    'embeddings': embeddings,
+    'labels': labels,
+    'queries': queries,
+    'query_labels': query_labels,
+  }
+  with tempfile.TemporaryDirectory() as folder:
+    for name, value in given.items():
+      if value is not None and not isinstance(value, str | Path):
+        given[name] = Path(folder) / f'{name}.npy'
+        np.save(given[name], np.asarray(value), allow_pickle=False)
+    sides = {k: None if v is None else str(v) for k, v in given.items()}
+    choices = argparse.Namespace(**sides, codes=codes, output=str(output))
+    values = evaluation.of_vectors(foreign.frozen(config, choices))
+  return Report(values, Path(output) / 'eval' / '0' / 'report.html')
+
+
+def _word(value) -> str:
+  """A value of a config as the command line says it."""
+  if isinstance(value, list | tuple):
+    return ','.join(map(str, value))
+  return str(value)
 
 
 def _flat(variables: Variables) -> dict:

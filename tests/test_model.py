@@ -240,3 +240,36 @@ def test_the_command_writes_rows_and_names(run_cli, model, images, tmp_path):
   assert code == 2 and 'must end in .npy' in err
   code, _, err = run_cli('embed', *words, '--config.dims=8')
   assert code == 2
+
+
+def test_vectors_of_any_model_are_evaluated(tmp_path):
+  """Arrays and files give the same values, queries given or held out."""
+  from sklearn.datasets import load_digits
+
+  bundle = load_digits()
+  x, y = bundle.data.astype(np.float32)[:600], bundle.target[:600]
+  only = {'eval.only': ('knn', 'retrieval')}
+  report = mrl_jax.evaluate(
+    x, y, output=tmp_path / 'a', dims=(16, 32, 64), **only
+  )
+  assert report.page.exists()
+  assert report.values['knn/top1/d64'] > 0.9
+  assert {name.rpartition('/')[2] for name in report.values} == {
+    'd16',
+    'd32',
+    'd64',
+  }
+  np.save(tmp_path / 'x.npy', x)
+  again = mrl_jax.evaluate(
+    tmp_path / 'x.npy', y, output=tmp_path / 'b', dims=(16, 32, 64), **only
+  )
+  assert again.values == report.values
+  split = mrl_jax.evaluate(
+    x[100:], y[100:], x[:100], y[:100], tmp_path / 'c', dims=(64,), **only
+  )
+  unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+  nearest = (unit[:100] @ unit[100:].T).argmax(1)
+  expected = np.mean(y[100:][nearest] == y[:100])
+  assert split.values['knn/top1/d64'] == pytest.approx(expected)
+  with pytest.raises(errors.UsageError, match='labels for the 600 rows'):
+    mrl_jax.evaluate(x, y[:-1], output=tmp_path / 'd')

@@ -26,22 +26,28 @@ def test_two_commands_do_all_the_set_up():
 
 @pytest.mark.slow
 def test_the_main_job_reaches_its_accuracy_and_eval_repeats_it(tmp_path):
-  """Bars: 96% at full width, the 8-dim prefix within 2 points of it."""
+  """A curve that bends: bars on characters in typefaces not seen before."""
   install, train = bash_commands()[0].split(' && ')
   words = shlex.split(train)
   assert words[0] == 'python'
   work = f'--workdir={tmp_path}'
   out = processes.python(*words[1:], work)
-  results = tmp_path / 'eval' / '1500' / 'results.jsonl'
+  results = tmp_path / 'eval' / '2400' / 'results.jsonl'
   first = results.read_text()
   value = {
-    (row['evaluator'], row['dim']): row['value']
-    for row in runs.rows(tmp_path, 1500)
-    if row['metric'] == 'top1'
+    (row['evaluator'], row['metric'], row.get('variant'), row['dim']): row[
+      'value'
+    ]
+    for row in runs.rows(tmp_path, 2400)
   }
-  for evaluator in ('linear', 'knn'):
-    assert value[evaluator, 64] >= 0.96
-    assert value[evaluator, 8] >= value[evaluator, 64] - 0.02
+  linear, nearest = (
+    {m: value[name, 'top1', None, m] for m in (8, 64)}
+    for name in ('linear', 'knn')
+  )
+  assert linear[64] >= 0.8 and linear[8] <= linear[64] - 0.15
+  assert nearest[64] >= 0.86
+  random = value['baselines', 'knn_top1', 'random_subset', 8]
+  assert nearest[8] >= random + 0.2
   again = processes.python('eval.py', work)
   assert results.read_text() == first
 

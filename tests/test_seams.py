@@ -132,7 +132,9 @@ def test_a_text_like_encoder_learns_through_the_seams(rows, run_cli, tmp_path):
   ('words', 'least'),
   [
     pytest.param([], 0.5, marks=pytest.mark.slow),
-    (['--config.task.loss.name=sigmoid'], 0.5),
+    pytest.param(
+      ['--config.task.loss.name=sigmoid'], 0.5, marks=pytest.mark.slow
+    ),
     pytest.param(
       ['--config.task.key_encoder.name=table', '--config.task.loss.form=tiled'],
       0.1,  # two encoders take longer to agree than one with itself

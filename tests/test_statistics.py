@@ -70,6 +70,7 @@ def test_layers_beyond_ten_keep_their_order():
   chex.assert_trees_all_equal(Variables(**stored.from_text(text)), variables)
 
 
+@pytest.mark.slow
 def test_a_head_of_more_than_ten_prefixes():
   dims = tuple(range(1, 14))
   part = Part(lambda rngs: heads.MRL(dims, 3, rngs=rngs))
@@ -175,6 +176,7 @@ def test_a_new_run_takes_parameters_and_statistics_together(
     )
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_averaged_statistics(config, tmp_path):
   from mrl_jax import schema
   from mrl_jax.config import load
