@@ -1,6 +1,7 @@
 """A Matryoshka ViT: every prefix of its embedding classifies.
 
-  python train.py --config=configs/vit_mrl.py                 # digits, 3 min
+  python train.py --config=configs/vit_mrl.py                 # glyphs, 4 min
+  python train.py --config=configs/vit_mrl.py:digits          # 3 min
   python train.py --config=configs/vit_mrl.py:fashion_mnist   # 2 cores, 1 h
   python train.py --config=configs/vit_mrl.py:cifar10
   python train.py --config=configs/vit_mrl.py:cifar100

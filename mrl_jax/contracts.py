@@ -94,6 +94,7 @@ class Input(Protocol):
     ...
 
 
+@runtime_checkable
 class Values(Protocol):
   """Values that are read when they are asked for.
 

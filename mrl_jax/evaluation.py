@@ -147,8 +147,8 @@ def publish(
   title = f'step {step}, %' if step else '%'
   precision = details.get('precision', {})
   advice = precision.get('recommendation', {}).get('text', '')
-  if alike := headline.alike(results):
-    print(f'\nnote: {alike}')
+  if undecided := headline.undecided(results):
+    print(f'\nnote: {undecided}')
     advice = ''
   print(f'\n{title}, with 95% intervals\n{tables.text(results, advice)}')
   for note in details.get('evaluation', {}).get('notes', ()):

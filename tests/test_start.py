@@ -7,7 +7,7 @@ import pytest
 
 from tests.samples import processes
 
-# Runs `train.main` or `eval.main`, then says which of some packages are there.
+# Runs a command, then says which of some packages are there.
 COUNT = """
 import sys
 entry, *words = sys.argv[1:]
@@ -16,7 +16,8 @@ if entry == 'parse':
   cli.parse(words[1:], words[0])
 else:
   try:
-    code = __import__(entry).main(words)
+    from mrl_jax import commands
+    code = getattr(commands, f'run_{entry}')(words)
   except SystemExit as stop:
     code = stop.code
   print('code', code)

@@ -15,7 +15,7 @@ def words(evaluation) -> list[str]:
   Where dimensions are alike, that stands in the place of a recommendation.
   """
   sentences = [
-    alike(evaluation.rows)
+    undecided(evaluation.rows)
     or _recommended(evaluation)
     or smallest(evaluation.rows)
   ]
@@ -31,7 +31,7 @@ def words(evaluation) -> list[str]:
   return [sentence for sentence in sentences if sentence]
 
 
-def alike(points: Sequence[Row]) -> str:
+def undecided(points: Sequence[Row]) -> str:
   """That no main curve tells two dimensions apart; '' if one does.
 
   As with one class, with classes that nothing tells apart, or where the

@@ -7,8 +7,11 @@ from scipy import ndimage
 from mrl_jax.inputs import crops, image
 
 
-class Most:
+class Most(np.random.Generator):
   """A generator that always draws the top of a range."""
+
+  def __init__(self):
+    super().__init__(np.random.PCG64(0))
 
   def uniform(self, low, high, size=None):
     return high if size is None else np.full(size, float(high))

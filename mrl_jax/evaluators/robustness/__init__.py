@@ -85,7 +85,7 @@ class Robustness:
       'shifted': {},
     }
     for name, path in self.shifted.items():
-      more, details['shifted'][name] = sets.evaluate(evidence, name, path)
+      more, details['shifted'][name] = sets.answered(evidence, name, path)
       results += more
     return results, details
 

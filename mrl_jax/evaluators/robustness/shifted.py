@@ -38,7 +38,7 @@ def named_folders(
   return folders
 
 
-def evaluate(evidence, name: str, path: Path) -> tuple[list[rows.Row], dict]:
+def answered(evidence, name: str, path: Path) -> tuple[list[rows.Row], dict]:
   """(one row per dim, details) of a shifted set, embedded and answered."""
   files = class_folders.class_files(path)
   groups, skipped = _class_groups(path, files, evidence.names)
