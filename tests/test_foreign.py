@@ -48,6 +48,7 @@ def evaluated(run_cli, folder, sides, labels, *words, only='knn'):
   return {row['dim']: row['value'] for row in points}, out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('signed', [False, True])
 def test_packed_bits_give_the_accuracy_of_hamming(
   digits, run_cli, tmp_path, signed

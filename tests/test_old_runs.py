@@ -16,10 +16,13 @@ FOLDER = Path(__file__).parent / 'samples' / 'old_runs'
 STEPS = {'digits': 20, 'fashion_mnist': 6, 'twelve_blocks': 6}
 
 
-SLOW = pytest.param('twelve_blocks', marks=pytest.mark.slow)
+SLOW = [
+  pytest.param(name, marks=pytest.mark.slow)
+  for name in ('fashion_mnist', 'twelve_blocks')
+]
 
 
-@pytest.fixture(params=['digits', 'fashion_mnist', SLOW])
+@pytest.fixture(params=['digits', *SLOW])
 def old_run(request, tmp_path, monkeypatch, photos):
   """(workdir, its saved step, words that say where the data is)."""
   name = request.param

@@ -62,7 +62,7 @@ def two_chips(monkeypatch):
 @pytest.mark.slow
 def test_the_plan_of_a_step_beside_ff(run_cli, two_chips):
   code, out, err = run_cli(
-    'mrl_jax.plan',
+    'plan',
     '--config=configs/vit_mrl.py:digits,smoke',
     '--topology=v5e:1x2',
     '--no-largest-batch',
@@ -114,7 +114,7 @@ def test_a_step_too_large_is_said(monkeypatch, run_cli, two_chips):
 
   monkeypatch.setattr(jax.stages.Lowered, 'compile', refuse)
   code, out, err = run_cli(
-    'mrl_jax.plan',
+    'plan',
     '--config=configs/vit_mrl.py:digits,smoke',
     '--topology=v5e:1x2',
     '--no-largest-batch',

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 CONFIGS = {
   'vit_mrl.py:smoke': [],
+  'vit_mrl.py:digits,smoke': [],
   'vit_mrl.py:fashion_mnist,smoke': ['--config.data.source.path={up}'],
   'vit_mrl.py:cifar10,smoke': ['--config.data.source.path={up}'],
   'vit_mrl.py:cifar100,smoke': ['--config.data.source.path={up}'],
@@ -22,7 +23,7 @@ CONFIGS = {
   'reproduce/fashion_mnist.py:ff=8,smoke': ['--config.data.source.path={up}'],
   'vit_folder.py:smoke': ['--config.data.source.path={up}/images'],
 }
-FAST = 'vit_mrl.py:smoke'
+FAST = 'vit_mrl.py:digits,smoke'
 
 
 def test_every_config_is_smoked():

@@ -60,7 +60,7 @@ def test_one_curve_that_bends_is_enough_for_a_recommendation():
   mixed = results.Evaluation('a', flat.rows[:5] + bent.rows[5:], all_details())
   assert headline.words(mixed)[0] == RECOMMENDATION
   one = [r for r in flat.rows if r['dim'] == 64]
-  assert headline.undecided(one) == headline.alike([]) == ''
+  assert headline.undecided(one) == headline.undecided([]) == ''
 
 
 def test_depths_are_not_taken_for_dimensions():
