@@ -218,6 +218,11 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     '--classes', type=int, help='where the data is not here to tell'
   )
   parser.add_argument(
+    '--examples',
+    type=int,
+    help='of the training data, for the hours of a run that is given in epochs',
+  )
+  parser.add_argument(
     '--largest-batch',
     action=argparse.BooleanOptionalAction,
     default=False,

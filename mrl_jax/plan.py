@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import importlib.metadata
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -165,8 +166,13 @@ def largest_batch(
   return tries
 
 
-def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
-  """The whole plan of a config, as plain data."""
+def plan(
+  planner: Planner, config: ConfigDict, search: bool, examples: int | None
+) -> dict:
+  """The whole plan of a config, as plain data.
+
+  `examples` of the training data turn epochs into steps; None if unknown.
+  """
   name = _name_of(config)
   steps = {name: planner.measure(config)}
   if name != 'ff':
@@ -183,12 +189,33 @@ def plan(planner: Planner, config: ConfigDict, search: bool) -> dict:
       name: importlib.metadata.version(name) for name in ('jax', 'libtpu')
     },
     'steps': steps,
+    'run': whole_run(config, steps[name], len(planner.devices), examples),
   }
   if name != 'ff':
     report['ratios'] = ratios(steps[name], steps['ff'])
   if search:
     report['largest_batch'] = _search_batch(planner, config, steps[name])
   return report
+
+
+def whole_run(
+  config: ConfigDict, step: dict, chip_count: int, examples: int | None
+) -> dict:
+  """Steps of a run and, at the roofline, its hours and chip-hours.
+
+  Training takes longer than at the roofline, and evaluation comes on top. What
+  is not known is None.
+  """
+  train, seconds = config.train, step['roofline_seconds']
+  steps = train.steps or None
+  if train.epochs and examples:
+    steps = math.ceil(train.epochs * examples / train.batch_size)
+  hours = steps * seconds / 3600 if steps and seconds else None
+  return {
+    'steps': steps,
+    'hours': hours,
+    'chip_hours': hours and hours * chip_count,
+  }
 
 
 def _name_of(config: ConfigDict) -> str:
@@ -251,10 +278,12 @@ def run(options, words: Sequence[str]) -> int:
   with configs.blame('--topology'):
     chip = chips.find(options.topology)
     devices = chips.devices(options.topology)
-  if options.classes is not None and options.classes < 1:
-    raise errors.UsageError(f'--classes={options.classes} must be above 0')
+  for name in ('classes', 'examples'):
+    value = getattr(options, name)
+    if value is not None and value < 1:
+      raise errors.UsageError(f'--{name}={value} must be above 0')
   planner = Planner(options.topology, devices, chip, options.classes)
-  report = plan(planner, config, options.largest_batch)
+  report = plan(planner, config, options.largest_batch, options.examples)
   report = {'config': options.config, 'overrides': words} | report
   print(json.dumps(report, indent=2) if options.json else plans.text(report))
   return 0

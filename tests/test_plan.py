@@ -95,6 +95,26 @@ def test_the_plan_of_a_step_beside_ff(run_cli, two_chips):
   assert report['ratios']['flops'] == ours['flops'] / ff['flops']
   assert ours['collectives']['all-reduce']['count'] > 0
 
+  # Six steps at the roofline, on two chips.
+  hours = 6 * ours['roofline_seconds'] / 3600
+  assert report['run'] == {'steps': 6, 'hours': hours, 'chip_hours': 2 * hours}
+
+
+def test_the_hours_of_epochs_need_the_number_of_examples():
+  settings = runs.loaded(
+    'vit_mrl.py:digits,smoke',
+    '--config.train.steps=0',
+    '--config.train.epochs=2.5',
+  )
+  step = {'roofline_seconds': 36.0}
+  unknown = plan.whole_run(settings, step, 4, None)
+  assert unknown == {'steps': None, 'hours': None, 'chip_hours': None}
+  # 2.5 epochs of 100 examples are 15.6 batches of 16.
+  known = plan.whole_run(settings, step, 4, 100)
+  assert known == {'steps': 16, 'hours': 0.16, 'chip_hours': 0.64}
+  step = {'roofline_seconds': None}
+  assert plan.whole_run(settings, step, 4, 100)['hours'] is None
+
 
 def test_the_abstract_batch_is_the_real_one(tmp_path):
   run = runs.built(runs.loaded(), tmp_path)

@@ -91,6 +91,14 @@ def _heading(report: dict) -> str:
       f'roofline {_show(seconds, "s")} a step, bound by {step["bound_by"]}: '
       f'{rate:,.0f} examples/s'
     )
+  if report['run']['hours']:
+    run = report['run']
+    lines.append(
+      f'whole run at the roofline: {run["steps"]:,} steps, '
+      f'{run["hours"]:.3g} hours, {run["chip_hours"]:.3g} chip-hours'
+    )
+  elif seconds:
+    lines.append('whole run: give --examples=N, those of the training data')
   if 'largest_batch' in report:
     size = report['largest_batch']['size']
     words = f'{size:,}, compiled' if size else 'none of those tried'

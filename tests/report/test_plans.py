@@ -32,11 +32,13 @@ def test_the_table_by_hand():
       'batch_size': 1024,
       'steps': {'mrl': step(3), 'ff': step(2)},
       'largest_batch': {'size': 4096},
+      'run': {'steps': 9600, 'hours': 0.1, 'chip_hours': 1.6},
     }
   )
   assert 'fits: 3 GiB, 18.8% of the usable' in text
   assert 'roofline 37.5 ms a step, bound by flops: 27,307 examples/s' in text
   assert 'largest global batch that fits: 4,096' in text
+  assert 'roofline: 9,600 steps, 0.1 hours, 1.6 chip-hours' in text
   assert re.search(r'\n  total +3 GiB +2 GiB +1\.5000\n', text)
   assert re.search(r'\n  FLOPs +3 TFLOP +2 TFLOP +1\.5000\n', text)
   assert re.search(r'\n  FLOPs at the peak +37\.5 ms +25 ms +1\.5000\n', text)
