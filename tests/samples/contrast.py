@@ -46,6 +46,7 @@ class Contrast:
     scale: float = 10.0,
   ):
     self.fields = spec.field(query), spec.field(key)
+    self.inputs = spec.inputs
     self.parts = {'encoder': spec.tower(query)}
     if key_encoder:
       self.parts['key_encoder'] = spec.tower(key, key_encoder)
@@ -62,7 +63,7 @@ class Contrast:
       name: part.module(variables.part(name))
       for name, part in self.parts.items()
     }
-    query, positive = (batch[field] for field in self.fields)
+    query, positive = (self._arrays(batch, field) for field in self.fields)
     key_encoder = modules.get('key_encoder', modules['encoder'])
     temperature = modules['temperature']
     result = self.contrast(
@@ -83,8 +84,12 @@ class Contrast:
 
   def embed(self, variables: Variables, batch):
     encoder = self.parts['encoder'].module(variables.part('encoder'))
-    return encoder(batch[self.fields[0]])
+    return encoder(self._arrays(batch, self.fields[0]))
 
   def embed_key(self, variables: Variables, batch):
     name = 'key_encoder' if 'key_encoder' in self.parts else 'encoder'
-    return self.parts[name].module(variables.part(name))(batch[self.fields[1]])
+    encoder = self.parts[name].module(variables.part(name))
+    return encoder(self._arrays(batch, self.fields[1]))
+
+  def _arrays(self, batch, field: str):
+    return self.inputs[field].on_device(batch[field])
