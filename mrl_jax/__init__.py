@@ -6,9 +6,9 @@ vectors = model.embed('photos/', dim=16)
 
 __version__ = '0.1.0'
 
-# The door's functions, and their files: imported when they are asked for, so
-# that `import mrl_jax` costs nothing.
-DOOR = {'load': 'model', 'evaluate': 'model'}
+# Functions of model.py, which is imported when one is asked for: `import
+# mrl_jax` costs nothing.
+DOOR = ('load', 'evaluate')
 
 
 def __getattr__(name: str):
@@ -16,7 +16,7 @@ def __getattr__(name: str):
 
   if name not in DOOR:
     raise AttributeError(f'module mrl_jax has no attribute {name!r}')
-  return getattr(importlib.import_module(f'mrl_jax.{DOOR[name]}'), name)
+  return getattr(importlib.import_module('mrl_jax.model'), name)
 
 
 def __dir__() -> list[str]:

@@ -105,6 +105,7 @@ def _embed(options, words) -> int:
   import numpy as np
 
   from mrl_jax import model as door
+  from mrl_jax.report import blocks
 
   output = Path(options.output).expanduser()
   if output.suffix != '.npy':
@@ -116,9 +117,7 @@ def _embed(options, words) -> int:
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output, embeddings)
-    lines = (
-      name.encode('unicode_escape').decode() + '\n' for name in values.names
-    )
+    lines = [blocks.visible(name) + '\n' for name in values.names]
     names.write_text(''.join(lines), encoding='utf-8')
   except OSError as error:
     raise errors.UsageError(f'--output={output}: {error}') from error

@@ -29,6 +29,7 @@ from mrl_jax import (
   progress,
   schema,
   sharding,
+  state,
   stored,
   workdir,
 )
@@ -73,13 +74,7 @@ def load(path: str | Path, step: int | None = None) -> 'Model':
   known = facts.read(folder) or build.source_facts(config)
   parts = build.model(config, known)
   shapes = jax.eval_shape(parts.task.init, jax.random.key(0))
-  placed = jax.tree.map(
-    lambda leaf, where: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=where
-    ),
-    shapes,
-    sharding.shardings(shapes, parts.mesh),
-  )
+  placed = state.place(shapes, parts.mesh)
   if (folder / FILE).exists():
     if step is not None:
       raise UsageError(f'step={step}: {folder} is a saved model of one step')

@@ -81,8 +81,8 @@ def abstract(
   return init, jax.eval_shape(init, jax.random.key(0))
 
 
-def place(shapes: TrainState, mesh: Mesh) -> TrainState:
-  """The state's shapes with the sharding of each array, a restore target."""
+def place(shapes: PyTree, mesh: Mesh) -> PyTree:
+  """Shapes of a state, or of variables, with the sharding of each array."""
   return jax.tree.map(
     lambda leaf, where: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=where

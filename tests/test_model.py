@@ -222,7 +222,7 @@ def test_the_command_writes_rows_and_names(run_cli, model, images, tmp_path):
   photos, saved = tmp_path / 'photos', tmp_path / 'm'
   photos.mkdir()
   for i in range(3):
-    Image.fromarray(images[i][..., 0]).save(photos / f'{i}\n.png')
+    Image.fromarray(images[i][..., 0]).save(photos / f'é{i}\n.png')
   model.save(saved)
   output = tmp_path / 'out' / 'x.npy'
   words = f'--model={saved}', f'--inputs={photos}', f'--output={output}'
@@ -233,7 +233,7 @@ def test_the_command_writes_rows_and_names(run_cli, model, images, tmp_path):
     np.load(output), model.embed(images[:3], 16), atol=1e-6
   )
   lines = output.with_suffix('.txt').read_text().splitlines()
-  assert lines == [f'{photos}/{i}\\n.png' for i in range(3)]
+  assert lines == [f'{photos}/é{i}\\n.png' for i in range(3)]
   code, _, err = run_cli('embed', *words, '--dim=99')
   assert code == 2 and 'dim=99' in err
   code, _, err = run_cli('embed', *words[:2], '--output=x.csv')

@@ -208,7 +208,7 @@ class ViT(nnx.Module):
     self.image_size = height_width(image_size, 'image_size')
     self.patch_size = height_width(patch_size, 'patch_size')
     self.stem = stem
-    _check_patches(self.image_size, self.patch_size, stem)
+    _check_patches(self.image_size, self.patch_size, stem, width)
     _check(width, heads, pool, position)
     if not (0 <= dropout < 1 and 0 <= drop_path < 1):
       raise ValueError(
@@ -352,7 +352,7 @@ def _patchify(
   return images.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, y * x * c)
 
 
-def _check_patches(image_size, patch_size, stem) -> None:
+def _check_patches(image_size, patch_size, stem, width) -> None:
   if stem not in STEMS:
     raise ValueError(f'stem={stem!r} is not one of {", ".join(STEMS)}')
   if stem == 'conv':
@@ -361,6 +361,11 @@ def _check_patches(image_size, patch_size, stem) -> None:
       raise ValueError(
         f"patch_size={patch_size}: stem='conv' needs a square of 2, 4, 8, "
         '16 ... pixels'
+      )
+    if width < side // 2:
+      raise ValueError(
+        f"width={width}: stem='conv' with patches of {side} pixels needs at "
+        f'least {side // 2}, for its channels double from 1'
       )
   elif any(i % p for i, p in zip(image_size, patch_size)):
     raise ValueError(

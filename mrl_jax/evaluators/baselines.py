@@ -143,12 +143,14 @@ def _fixed_feature(workdir: str) -> dict:
       f'ff={workdir!r} is not a run: it has no config.json'
     )
   config = json.loads((path / 'config.json').read_text(encoding='utf-8'))
-  head = config.get('head', {}).get('name')
-  if head != 'ff' and len(config['dims']) > 1:
+  # Older runs have the head at the top.
+  head = config.get('head') or config['task'].get('head', {})
+  if head.get('name') != 'ff' and len(config['dims']) > 1:
     raise errors.UsageError(
-      f'ff={workdir!r} is not a fixed-feature run: its head.name is {head!r}'
+      f'ff={workdir!r} is not a fixed-feature run: its head is '
+      f'{head.get("name")!r}'
     )
-  dim = config['head'].get('dim') or config['dims'][-1]
+  dim = head.get('dim') or config['dims'][-1]
   steps = [
     int(file.parent.name)
     for file in path.glob('eval/*/results.jsonl')

@@ -21,6 +21,14 @@ def make(**options):
 IMAGES = jax.random.normal(jax.random.key(7), (3, 8, 8, 3))
 
 
+def test_a_convolutional_stem_needs_room_for_its_channels():
+  with pytest.raises(ValueError, match='width=4: .* needs at least 8'):
+    vit.ViT(
+      'tiny', 16, 4, heads=4, stem='conv', image_size=32, channels=1,
+      rngs=nnx.Rngs(0),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize('pool', vit.POOLS)
 @pytest.mark.parametrize('position', vit.POSITIONS)
 def test_embeddings_per_layer(pool, position):

@@ -84,9 +84,11 @@ def test_only_examples_rows_are_used_and_one_dim_has_no_baselines():
 
 def write_run(path, dim, value, steps=(5, 10)):
   path.mkdir()
+  head = {'name': 'ff'} | ({'dim': dim} if dim else {})
+  old = path.name == 'a'  # saved when the head stood at the top
   config = {
     'dims': [4, 7, 12],
-    'head': {'name': 'ff'} | ({'dim': dim} if dim else {}),
+    **({'head': head} if old else {'task': {'head': head}}),
   }
   (path / 'config.json').write_text(json.dumps(config))
   for step in steps:
