@@ -1,6 +1,6 @@
 """Configs of older runs, in today's keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Keys that have moved, and where to; what stands below them moved along.
 MOVED = {
@@ -14,7 +14,7 @@ MOVED = {
   'task.label_smoothing': 'task.loss.label_smoothing',
 }
 # Keys that are gone: the data says them, or nothing reads them.
-GONE = ('encoder.channels', 'eval.final')
+GONE = ('encoder.channels', 'eval.final', 'eval.precision', 'eval.search.faiss')
 
 FORMS = {
   'vmap': 'reference',
@@ -32,7 +32,7 @@ SIZES = {'digits': 8, 'fashion_mnist': 28, 'cifar10': 32, 'cifar100': 32}
 def moved(key: str) -> str:
   """Where a key of older configs is today, '' if it has not moved."""
   for old, new in MOVED.items():
-    if key == old or key.startswith(f'{old}.'):
+    if _within(key, (old,)):
       return new + key.removeprefix(old)
   return ''
 
@@ -41,10 +41,10 @@ def migrated(config: Mapping) -> dict:
   """A saved config, in today's keys if it is of an older run."""
   flat = dict(_flat(config))
   if 'inputs' in config or not any(key.startswith('data.') for key in flat):
-    return dict(config)
+    return _without(config, GONE)
   whole: dict = {}
   for key, value in flat.items():
-    if key in GONE:
+    if _within(key, GONE):
       continue
     key = moved(key) or key
     if key == 'task.loss.form':
@@ -56,6 +56,22 @@ def migrated(config: Mapping) -> dict:
     group[last] = value
   _keep_uncropped(whole)
   return whole
+
+
+def _within(key: str, keys: Sequence[str]) -> bool:
+  """Whether a key is one of some keys, or stands below one."""
+  return any(key == one or key.startswith(f'{one}.') for one in keys)
+
+
+def _without(config: Mapping, keys: Sequence[str], prefix: str = '') -> dict:
+  """A config without some keys."""
+  kept = {}
+  for key, value in config.items():
+    whole = f'{prefix}{key}'
+    if not _within(whole, keys):
+      group = isinstance(value, Mapping)
+      kept[key] = _without(value, keys, f'{whole}.') if group else value
+  return kept
 
 
 def _keep_uncropped(config: dict) -> None:

@@ -45,7 +45,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.optim.update(learning_rate=2e-3, warmup_steps=200)
   config.eval.update(batch_size=512, dims=(), only=TABLES)
   config.eval.baselines = ConfigDict(dict(examples=60_000))
-  config.eval.search = ConfigDict(dict(queries=2_000, faiss=False))
+  config.eval.search = ConfigDict(dict(queries=2_000))
   config.checkpoint.update(every=1000, keep=1)
   for word in words:
     name, _, value = word.partition('=')

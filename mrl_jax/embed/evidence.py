@@ -19,6 +19,9 @@ from mrl_jax.embed.vectors import Vectors
 from mrl_jax.shapes import Int
 
 
+PAIRS = 100_000_000  # of queries and rows whose cosines fit into memory
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evidence:
   """The material of one evaluation.
@@ -104,8 +107,12 @@ class Evidence:
   def sample(
     self, random: np.random.Generator, rows: int, queries: int
   ) -> tuple[Vectors, Vectors, Relevance | None]:
-    """(queries, database, relevance) with at most so many rows and queries."""
+    """(queries, database, relevance) with at most so many rows and queries.
+
+    And with at most PAIRS pairs of them.
+    """
     near = vectors.draw_rows(random, len(self.database), rows)
+    queries = max(min(queries, PAIRS // len(near)), 1)
     asked = vectors.draw_rows(random, len(self.queries), queries)
     related = self.relevance and self.relevance.at(asked, near)
     return _some(self.queries, asked), _some(self.database, near), related

@@ -10,6 +10,7 @@ from mrl_jax.embed import shortlist
 from mrl_jax.shapes import Float, Int
 
 KINDS = ('flat', 'hnsw', 'ivf')
+FORMATS = ('float32', 'float16', 'int8')  # of the numbers an index keeps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,14 @@ class Index:
     asked = np.ascontiguousarray(nested.unit(queries, self.dim), np.float32)
     return self.faiss_index.search(asked, k)
 
+  def search_harder(self, effort: int) -> None:
+    """Sets HNSW's efSearch, or the cells that IVF probes."""
+    faiss = _faiss()
+    if isinstance(self.faiss_index, faiss.IndexHNSW):
+      self.faiss_index.hnsw.efSearch = effort
+    else:
+      self.faiss_index.nprobe = effort
+
   def mflops(self, queries: Float[np.ndarray, 'q d'], k: int) -> float:
     """Millions of multiply-adds that a search took per query, as counted."""
     faiss, index = _faiss(), self.faiss_index
@@ -75,31 +84,55 @@ def build(
   dim: int,
   kind: str,
   effort: Effort = USUAL,
+  format: str = 'float32',
 ) -> Index:
   """A flat, HNSW (arXiv:1603.09320) or IVF index of the rows at `dim`.
 
+  In int8 each coordinate has 256 levels between its extremes.
+
   Raises:
-    ValueError: for an unknown kind, or if faiss is not installed.
+    ValueError: for an unknown kind or format, or if faiss is not installed.
   """
-  if kind not in KINDS:
-    raise ValueError(f'kind={kind!r} must be one of {", ".join(KINDS)}')
+  for name, value, known in (
+    ('kind', kind, KINDS),
+    ('format', format, FORMATS),
+  ):
+    if value not in known:
+      raise ValueError(f'{name}={value!r} must be one of {", ".join(known)}')
   faiss, rows = _faiss(), database.prefix(dim)
   metric = faiss.METRIC_INNER_PRODUCT
+  codes = {
+    'float16': faiss.ScalarQuantizer.QT_fp16,
+    'int8': faiss.ScalarQuantizer.QT_8bit,
+  }.get(format)
   if kind == 'flat':
-    index = faiss.IndexFlatIP(dim)
+    index = (
+      faiss.IndexFlatIP(dim)
+      if codes is None
+      else faiss.IndexScalarQuantizer(dim, codes, metric)
+    )
   elif kind == 'hnsw':
-    index = faiss.IndexHNSWFlat(dim, effort.links, metric)
+    index = (
+      faiss.IndexHNSWFlat(dim, effort.links, metric)
+      if codes is None
+      else faiss.IndexHNSWSQ(dim, codes, effort.links, metric)
+    )
     index.hnsw.efConstruction = effort.build
     index.hnsw.efSearch = effort.search
   else:
     cells = min(effort.cells or int(4 * len(rows) ** 0.5), len(rows))
     # 39 rows a cell are what faiss asks for; it complains about fewer.
     cells = max(min(cells, len(rows) // 39), 1)
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, metric)
+    centres = faiss.IndexFlatIP(dim)
+    index = (
+      faiss.IndexIVFFlat(centres, dim, cells, metric)
+      if codes is None
+      else faiss.IndexIVFScalarQuantizer(centres, dim, cells, codes, metric)
+    )
     index.cp.seed, index.cp.niter = effort.seed, 10
     index.nprobe = min(effort.probes, cells)
   with _threads(faiss, 1 if effort.one_thread and kind == 'hnsw' else 0):
-    if kind == 'ivf':
+    if not index.is_trained:
       index.train(rows)
     index.add(rows)
   return Index(index, dim, _serialised_bytes(faiss, index))
@@ -154,6 +187,13 @@ def _faiss():
       'faiss is not installed: pip install faiss-cpu, or set faiss=False'
     ) from None
   return faiss
+
+
+@contextlib.contextmanager
+def one_thread():
+  """faiss uses one thread for a while, as a service with many users does."""
+  with _threads(_faiss(), 1):
+    yield
 
 
 @contextlib.contextmanager

@@ -19,11 +19,11 @@ from mrl_jax.evaluators import (
   few_shot,
   knn,
   linear,
-  precision,
   probe,
   retrieval,
   robustness,
   search,
+  stores,
 )
 
 EVALUATORS = {
@@ -40,6 +40,6 @@ EVALUATORS = {
   'cosine': cosine.Cosine,
   'baselines': baselines.Baselines,
   'search': search.Search,
-  'precision': precision.Precision,
+  'stores': stores.Stores,
   'examples': examples.Examples,
 }

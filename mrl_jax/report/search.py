@@ -8,9 +8,6 @@ METHODS = {
   'ar': ('shortlist, then rerank', 1),
   'funnel': ("funnel, the paper's", 2),
   'funnel_auto': ('funnel, chosen', 3),
-  'hnsw': ('HNSW, then rerank', 4),
-  'ivf': ('IVF, then rerank', 5),
-  'flat': ('faiss Flat, then rerank', 7),
   'device': ('exact on the device', 6),
   'device_approximate': ('approximate on the device', 8),
 }

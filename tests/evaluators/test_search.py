@@ -69,7 +69,7 @@ def test_rows_equal_naive_recall_on_the_reported_half():
   assert len(chosen) == 2 and chosen[0]['mflops'] <= 600 * 32 / 4e6
   variants = {r['variant'] for r in results}
   assert variants == {
-    'prefix', 'ar', 'funnel', 'funnel_auto', 'device', 'flat', 'hnsw', 'ivf'
+    'prefix', 'ar', 'funnel', 'funnel_auto', 'device'
   }  # fmt: skip
   names = [rows.flat_name(r) for r in results]
   assert len(set(names)) == len(names)
@@ -86,7 +86,7 @@ def test_rows_repeat_exactly_and_hold_no_times():
 
 def test_small_databases_single_queries_and_no_labels():
   seen = material(rows=12, queries=1, labels=False)
-  rows, details = Search(shortlist=500, k=12, faiss=False).run(seen)
+  rows, details = Search(shortlist=500, k=12).run(seen)
   assert details['shortlist'] == 12
   assert 'one query' in details['left_out']['funnel_auto']
   assert {r['metric'] for r in rows} == {'recall'}
@@ -156,13 +156,6 @@ def test_bytes_are_those_that_a_device_keeps(dtype, size):
   assert methods.device_bytes(ready) == kept == 24 * 32 * size
 
 
-def test_without_faiss_its_indexes_are_left_out(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'faiss', None)
-  rows, details = Search(k=5).run(material())
-  assert not {'flat', 'hnsw', 'ivf'} & {r['variant'] for r in rows}
-  assert 'not installed: pip install' in details['left_out']['faiss']
-
-
 def test_on_a_tpu_the_approximate_search_runs_too(monkeypatch):
   asked = []
   top_k = exact.Resident.top_k
@@ -173,7 +166,7 @@ def test_on_a_tpu_the_approximate_search_runs_too(monkeypatch):
 
   monkeypatch.setattr(exact.Resident, 'top_k', spy)
   monkeypatch.setattr(methods.sharding, 'platform', lambda mesh: 'tpu')
-  rows, details = Search(k=5, faiss=False).run(material())
+  rows, details = Search(k=5).run(material())
   found = {r['variant']: r for r in rows if r['metric'] == 'recall'}
   assert found['device']['value'] == 1
   assert found['device_approximate']['value'] > 0.95
@@ -200,7 +193,7 @@ def test_rows_that_a_device_cannot_keep_are_left_out(monkeypatch):
   assert 'exceed 50% of its memory' in methods.crowded(ready, mesh(needed))
   seen = material()
   monkeypatch.setattr(methods.jax, 'process_count', lambda: 2)
-  rows, details = Search(k=5, faiss=False).run(seen)
+  rows, details = Search(k=5).run(seen)
   assert 'device' not in {r['variant'] for r in rows}
   assert 'wait for each other' in details['left_out']['device']
 
@@ -242,7 +235,7 @@ def test_partners_are_what_top1_counts():
   seen = evidence_of(
     Vectors(x), Vectors(asked), (4, 8), mesh=mesh, relate=relevance.by_pair
   )
-  results, _ = Search(k=5, faiss=False).run(seen)
+  results, _ = Search(k=5).run(seen)
   reported = np.random.default_rng(0).permutation(40)[20:]
   top1 = [row['value'] for row in results if row['metric'] == 'top1']
   assert set(top1) == {np.mean(reported < 30)} != {1.0}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mrl_jax import errors, rows
-from mrl_jax.embed import exact, indexes, schedules, shortlist
+from mrl_jax.embed import exact, schedules, shortlist
 from mrl_jax.embed.relevance import Relevance
 from mrl_jax.evaluators import options
 from mrl_jax.evaluators.search import methods, tuning
@@ -16,8 +16,6 @@ from mrl_jax.shapes import Float
 
 FUNNELS = (8, 16, 32)  # first shortlists of the paper's funnels
 USUAL = 10  # neighbours
-INDEX_SHARE = 8  # faiss holds the dim nearest to an eighth of the width
-HNSW_ROWS = 300_000  # a graph of more takes minutes to build
 SINGLES = 20  # queries timed one by one
 
 
@@ -28,18 +26,16 @@ class Search:
   (paper, section 4.3.1): a shortlist there, reranked at full width; `funnel`,
   the paper's; `funnel_auto`, the schedule chosen on other queries within a
   budget; `device`, all rows at full width on the devices, and on a TPU
-  `device_approximate`; `flat`, `hnsw` and `ivf`, faiss on a prefix, reranked
-  at full width. A row's dim is that of the first shortlist. Half of the
+  `device_approximate`. A row's dim is that of the first shortlist. Half of the
   queries choose, the other half is reported. `bytes` are those of what the
   shortlist looks through; the full rows to rerank may lie in a file. `top1`
-  says how often the first row found is relevant.
+  says how often the first row found is relevant. Indexes: see `stores`.
 
   Args:
     shortlist: rows reranked, no more than there are.
     k: neighbours looked for, 0 for 10, or all rows if there are fewer.
     dims: of shortlists, () for all but the width.
     queries: looked at, drawn with a fixed seed.
-    faiss: also its indexes.
     budget: of `funnel_auto`, as a share of exact search's multiply-adds.
   """
 
@@ -51,7 +47,6 @@ class Search:
     k: int = 0,
     dims: tuple[int, ...] = (),
     queries: int = 1000,
-    faiss: bool = True,
     budget: float = 0.25,
   ):
     if not 0 <= k <= shortlist:
@@ -60,7 +55,7 @@ class Search:
     if not 0 < budget <= 1:
       raise ValueError(f'budget={budget} must be a share above 0, at most 1')
     self.k, self.shortlist, self.dims = k, shortlist, tuple(dims)
-    self.queries, self.faiss, self.budget = queries, faiss, budget
+    self.queries, self.budget = queries, budget
     self.metrics = (f'recall@{k or min(USUAL, shortlist)}.prefix',)
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
@@ -109,21 +104,6 @@ class Search:
       left_out['funnel_auto'] = str(error)
     else:
       yield methods.scheduled('funnel_auto', database, schedule, k)
-    if self.faiss and dims:
-      yield from self._indexes(trial, dims, left_out)
-
-  def _indexes(self, trial: 'Trial', dims, left_out: dict) -> Iterator[Method]:
-    if not indexes.available():
-      left_out['faiss'] = "not installed: pip install -e '.[retrieval]'"
-      return
-    database = trial.database
-    dim = min(dims, key=lambda m: abs(m - database.width / INDEX_SHARE))
-    for kind in indexes.KINDS:
-      if kind == 'hnsw' and len(database) > HNSW_ROWS:
-        left_out[kind] = f'the database has more than {HNSW_ROWS} rows'
-      else:
-        depths = self.shortlist, trial.k
-        yield methods.indexed(kind, database, dim, depths, trial.reported)
 
   def _check(self, evidence, k: int) -> tuple[int, ...]:
     """Dims of shortlists, once they and k fit the evidence."""

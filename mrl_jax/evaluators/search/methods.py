@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from mrl_jax import sharding
-from mrl_jax.embed import exact, indexes, schedules, shortlist, slabs
+from mrl_jax.embed import exact, schedules, shortlist, slabs
 from mrl_jax.embed.schedules import Schedule
 
 DEVICE_SHARE = 0.5  # of a device's memory, for the rows it keeps
@@ -98,32 +98,4 @@ def scheduled(
     bytes=database.index_bytes(schedule.dim),
     build_seconds=sum(database.build_seconds[dim] for dim in cut),
     about=str(schedule),
-  )
-
-
-def indexed(
-  kind: str, database: shortlist.Database, dim: int, depths, queries
-) -> Method:
-  """An index of faiss at a prefix, reranked at full width.
-
-  `depths` are (rows reranked, k); the index's work is counted on `queries`.
-  """
-  keep, k = min(depths[0], len(database)), depths[1]
-  started = time.perf_counter()
-  index = indexes.build(database, dim, kind)
-  seconds = time.perf_counter() - started
-  cost = index.mflops(queries, keep)
-
-  def find(queries):
-    return indexes.reranked_top_k(index, database, queries, keep, k)[1]
-
-  return Method(
-    name=kind,
-    dim=dim,
-    find=find,
-    mflops=cost + keep * database.width / 1e6,
-    mflops_shortlist=cost,
-    bytes=index.bytes,
-    build_seconds=seconds,
-    about=f'faiss at {dim}, {keep} at {database.width}',
   )

@@ -1,0 +1,305 @@
+"""The decision in words, and the table it rests on."""
+
+import numpy as np
+
+from mrl_jax.evaluators.stores import certificate
+from mrl_jax.evaluators.stores.book import Book
+from mrl_jax.evaluators.stores.store import Store
+
+NAMES = {
+  'prefix': '{} leading dims',
+  'pca': '{} principal components',
+  'svd': '{} singular directions',
+}
+FORMATS = {'binary': 'one bit each'}
+MEASURES = {
+  'top1': 'classification by 1-NN',
+  'recall': 'the {} nearest rows at full width',
+  'ndcg': 'nDCG@{}',
+}
+SHORT = {'top1': '1-NN', 'recall': 'recall@{}', 'ndcg': 'nDCG@{}'}
+POINTS = 60  # of a chart
+
+
+def label(one: Store, width: int) -> str:
+  """A store in words, like '48 principal components, int8'."""
+  words = NAMES[one.reduction].format(one.dim)
+  if one.reduction == 'prefix' and one.dim == width:
+    words = f'all {width} dims'
+  words += f', {FORMATS.get(one.format, one.format)}'
+  if one.rescore == 'full':
+    words += f', best {one.shortlist} reranked by whole rows'
+  if one.rescore == 'int8':
+    words += f', best {one.shortlist} reranked by int8'
+  return words + (f', {one.index}' if one.index else '')
+
+
+def measure(name: str, names=SHORT) -> str:
+  """A measure for people: 'recall@10'."""
+  base, _, k = name.partition('@')
+  return names[base].format(k)
+
+
+def point(book: Book, one: Store) -> dict:
+  """A store as a line of a table or a point of a chart."""
+  return {
+    'label': label(one, book.width),
+    'reduction': one.reduction,
+    'dim': one.dim,
+    'format': one.format,
+    'shortlist': one.shortlist,
+    'rescore': one.rescore,
+    'index': one.index,
+    'held': book.held(one),
+    'stored': one.stored(book.width, book.count),
+    'milliseconds': book.milliseconds(one),
+    'measures': {name: book.measured(one, name) for name in book.full},
+  }
+
+
+def table(book: Book, chosen: Store | None) -> list[Store]:
+  """The stores that explain the decision, the chosen one first."""
+  plain = [
+    book.cheapest(lambda s, r=r: s.reduction == r and not (s.shortlist or s.index))
+    for r in NAMES
+  ]
+  reranked = [
+    book.cheapest(
+      lambda s, r=r: s.reduction == r and bool(s.shortlist) and not s.index
+    )
+    for r in NAMES
+  ]
+  index = [
+    book.cheapest(lambda s, b=b: bool(s.index) and bool(s.shortlist) == b)
+    for b in (False, True)
+  ]
+  alone = []
+  if chosen is not None and chosen.dim < book.width:
+    alone = [Store('prefix', chosen.dim, 'float32')]
+    if chosen.reduction != 'prefix':
+      alone.append(Store(chosen.reduction, chosen.dim, 'float32'))
+  listed = [chosen, *reranked, *plain, *index, *alone, book.reference]
+  return list(dict.fromkeys(one for one in listed if one is not None))
+
+
+def front(book: Book) -> list[Store]:
+  """Points of the picture: per kind of store those that none beats."""
+  kinds: dict[tuple, list[Store]] = {}
+  for one in book.found:
+    kind = one.reduction, bool(one.shortlist), one.index.partition(' ')[0]
+    kinds.setdefault(kind, []).append(one)
+  chosen = []
+  for kind in kinds.values():
+    best = -1.0
+    for one in sorted(kind, key=book.cost):
+      if book.least_kept(one) > best:
+        best = book.least_kept(one)
+        chosen.append(one)
+  return chosen
+
+
+def decision(book: Book, limits: dict) -> dict:
+  """The decision: its status, its sentences and the store chosen.
+
+  Args:
+    limits: 'bytes' and 'milliseconds', 0 for none.
+  """
+
+  def within(one: Store) -> bool:
+    if limits['bytes'] and book.held(one) > limits['bytes']:
+      return False
+    if not limits['milliseconds']:
+      return True
+    time = book.milliseconds(one)
+    return time is not None and time <= limits['milliseconds']
+
+  chosen = book.proven(within)
+  asked = ' and '.join(measure(name, MEASURES) for name in book.full)
+  words = {
+    'task': asked,
+    'keep': book.keep,
+    'proving_queries': len(book.halves[1]),
+  }
+  limited = any(limits.values())
+  if chosen is not None:
+    status, text = 'proven', _chosen(book, chosen, asked)
+    if chosen == book.reference:
+      status = 'nothing'
+  else:
+    count = certificate.needed(book.full, book.keep)
+    total = sum(map(len, book.halves))
+    words['needed'] = count
+    if count is None or count > total:
+      status, text = 'few', _few(book, within, count, total)
+    elif limited:
+      status, text = 'limit', _limit(book, within, limits, asked)
+    else:
+      status, text = 'nothing', (
+        f'Keep {label(book.reference, book.width)}: nothing smaller surely '
+        f'keeps {book.keep:.0%} of {asked}.'
+      )
+      chosen = book.reference
+  return words | {
+    'status': status,
+    'text': text,
+    'why': _why(book, chosen) if status == 'proven' else [],
+    'chosen': None if chosen is None else label(chosen, book.width),
+  }, chosen
+
+
+def _chosen(book: Book, one: Store, asked: str) -> str:
+  held = book.held(one)
+  times = book.held(book.reference) / held
+  return (
+    f'Keep {label(one, book.width)}: {held:.4g} bytes a row in memory, 1/'
+    f'{times:.3g} of full width in float32. It keeps at least '
+    f'{book.keep:.0%} of {asked}, with 95% confidence.'
+  )
+
+
+def lost(measured: dict) -> str:
+  """What was lost of full width, never more than there is."""
+  kept, low = measured['kept'], measured['kept_low']
+  if kept is None:
+    return 'nothing to lose'
+  most = f'at most {100 * max(1 - low, 0):.1f}% lost, 95%'
+  if kept >= 1:
+    return f'no loss seen ({most})'
+  return f'{100 * kept:.1f}% kept ({most})'
+
+
+def _why(book: Book, chosen: Store) -> list[str]:
+  """Sentences: the numbers, the rotation, the same dims alone, an index."""
+  numbers = '; '.join(
+    f'{measure(name)} {100 * it["value"]:.1f}% of queries'
+    f'{"" if name == "top1" else " on average"}, {lost(it)}'
+    if name == 'top1'
+    else f'{measure(name)} {100 * it["value"]:.1f}%, {lost(it)}'
+    for name in book.full
+    for it in [book.measured(chosen, name)]
+  )
+  out = [
+    f'Chosen on {len(book.halves[0]):,} queries, proven on '
+    f'{len(book.halves[1]):,} others; on all of them: {numbers}.'
+  ]
+  if chosen.rescore:
+    more = chosen.stored(book.width, book.count) - book.held(chosen)
+    out.append(
+      f'The rows it reranks by take {more:,.4g} bytes more, which may lie in '
+      'a file.'
+    )
+  out += _rotated(book, chosen)
+  other = book.cheapest(lambda s: not s.shortlist and not s.index)
+  if chosen.shortlist and other is not None:
+    out.append(
+      f'Without a rerank the cheapest that was seen to keep as much is '
+      f'{label(other, book.width)}, {book.held(other):.4g} bytes.'
+    )
+  return out + _faster(book, chosen)
+
+
+def _rotated(book: Book, chosen: Store) -> list[str]:
+  """Where a rotation was taken: what the prefix keeps in its place."""
+  if chosen.reduction == 'prefix':
+    return []
+  kept, enough = _beside_prefix(book, chosen)
+  name, ours, theirs, apart = kept
+  words = NAMES[chosen.reduction].format(chosen.dim)
+  sentence = (
+    f'{words} keep {100 * ours:.1f}% of {measure(name)}, {chosen.dim} leading '
+    f'dims {100 * theirs:.1f}% (float32, no rerank)'
+  )
+  if enough:
+    sentence += f'; it takes {enough} leading dims to keep as much'
+  start = 'These vectors are not nested: ' if apart else ''
+  return [
+    start + sentence + '.',
+    'The matrix is in stores.npz: embed by (z - mean) @ matrix, then '
+    'normalise.',
+  ]
+
+
+def _beside_prefix(book: Book, chosen: Store) -> tuple:
+  """((measure, its mean, the prefix's, whether surely apart), dims needed)."""
+  ours = book.found[Store(chosen.reduction, chosen.dim, 'float32')]
+  name = list(book.full)[-1]
+  theirs = book.found[Store('prefix', chosen.dim, 'float32')]
+  difference = ours[name] - theirs[name]
+  error = difference.std() / np.sqrt(max(len(difference), 1))
+  apart = bool(difference.mean() > 1.96 * error)
+  enough = min(
+    (
+      one.dim
+      for one in book.found
+      if one == Store('prefix', one.dim, 'float32')
+      and book.found[one][name].mean() >= ours[name].mean()
+    ),
+    default=0,
+  )
+  means = float(ours[name].mean()), float(theirs[name].mean())
+  return (name, *means, apart), enough if enough > chosen.dim else 0
+
+
+def _faster(book: Book, chosen: Store) -> list[str]:
+  """An index that answers sooner, if one was seen to keep as much."""
+  time = book.milliseconds(chosen)
+  if time is None or chosen.index:
+    return []
+  sooner = [
+    one
+    for one in book.timed
+    if book.timed[one] < time / 1.5 and book.least_kept(one) >= book.keep
+  ]
+  if not sooner:
+    return [f'It answers in {time:.3g} ms on one thread, by a scan.']
+  one = min(sooner, key=book.cost)
+  return [
+    f'It answers in {time:.3g} ms on one thread, by a scan; '
+    f'{label(one, book.width)} in {book.timed[one]:.3g} ms, with '
+    f'{book.held(one):.4g} bytes a row.'
+  ]
+
+
+def _few(book: Book, within, count: int | None, total: int) -> str:
+  start = (
+    f'{total:,} queries are too few to prove that any store keeps '
+    f'{book.keep:.0%}, even one that loses nothing: '
+  )
+  if count is None:
+    start += 'no number of queries would do; ask for a smaller `keep`. '
+  else:
+    start += f'about {count:,} are needed. '
+  seen = book.cheapest(within)
+  if seen is None:
+    return start + 'None of those tried was seen to keep as much.'
+  return start + (
+    f'The cheapest seen to keep it, unproven: {label(seen, book.width)}, '
+    f'{book.held(seen):.4g} bytes a row.'
+  )
+
+
+def _limit(book: Book, within, limits: dict, asked: str) -> str:
+  bound = ' and '.join(
+    f'{value:g} {"bytes a row" if name == "bytes" else "ms a query"}'
+    for name, value in limits.items()
+    if value
+  )
+  best = book.best(within)
+  if best is None:
+    least = min(book.found, key=book.cost)
+    return (
+      f'No store fits {bound}; the smallest tried takes '
+      f'{book.held(least):.4g} bytes a row.'
+    )
+  kept = book.least_kept(best)
+  words = (
+    f'No store within {bound} surely keeps {book.keep:.0%} of {asked}; the '
+    f'best there is, {label(best, book.width)}, keeps {100 * kept:.1f}%.'
+  )
+  free = book.proven(lambda one: True)
+  if free is not None:
+    words += (
+      f' {label(free, book.width)} keeps it, with {book.held(free):.4g} bytes '
+      'a row.'
+    )
+  return words

@@ -1,0 +1,89 @@
+"""Ways to store a database, and what each costs in bytes."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from mrl_jax.embed import quantise
+
+# Reduction -> the number formats it is tried in. All of it is fitted on the
+# database but 'prefix', which fits nothing.
+FORMATS = {
+  'prefix': quantise.PRECISIONS,
+  'pca': ('float32', 'int8', 'binary'),
+  'svd': ('float32', 'int8', 'binary'),
+}
+SHORTLISTED = ('int8', 'binary')  # formats of which shortlists are reranked
+RESCORED = 4  # times k, by bits, ordered by codes of 8 bits
+RERANKED = (5, 20)  # times k, ordered by whole rows
+FULL_BYTES = 2  # of a number of a whole row: float16
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+  """One way to keep rows so that queries find them.
+
+  Attributes:
+    reduction: 'prefix', 'pca' or 'svd', cut to `dim`.
+    format: of the numbers, quantise.PRECISIONS.
+    shortlist: rows found by these codes and then ordered anew, 0 for none.
+    rescore: what orders them: 'int8', codes of the same dim, or 'full', whole
+      rows in float16. They need not be held in memory.
+    index: of faiss, like 'HNSW 16, search 64'; '' for a scan of all rows.
+    index_bytes: of a row, what the index adds to the codes.
+  """
+
+  reduction: str
+  dim: int
+  format: str
+  shortlist: int = 0
+  rescore: str = ''
+  index: str = ''
+  index_bytes: float = 0.0
+
+  @property
+  def variant(self) -> str:
+    """A name without the dim, for result rows."""
+    parts = [self.reduction, self.format]
+    if self.rescore:
+      parts.append(f'{self.rescore}{self.shortlist}')
+    if self.index:
+      parts.append(self.index.replace(' ', '').replace(',', '_'))
+    return '.'.join(parts)
+
+  def held(self, width: int, rows: int) -> float:
+    """Bytes of a row in memory, with its part of what is kept only once."""
+    once = 0
+    if self.reduction != 'prefix':
+      once += 4 * width * (self.dim + 1)  # the matrix and the mean
+    if self.format == 'int8':
+      once += 8 * self.dim  # low and high of each coordinate
+    if self.format == 'binary':
+      once += 4 * self.dim  # the centre of each
+    each = quantise.vector_bytes(self.format, self.dim)
+    return each + self.index_bytes + once / rows
+
+  def stored(self, width: int, rows: int) -> float:
+    """Bytes of a row in memory and in files together."""
+    more = {'': 0, 'int8': self.dim, 'full': FULL_BYTES * width}
+    once = 8 * self.dim / rows if self.rescore == 'int8' else 0.0
+    return self.held(width, rows) + more[self.rescore] + once
+
+
+def reference(width: int) -> Store:
+  """The store that all others are measured by: every row as it is."""
+  return Store('prefix', width, 'float32')
+
+
+def reranks(format: str, k: int, rows: int) -> Iterator[tuple[str, int]]:
+  """(rescore, shortlist) pairs to try for codes of a format."""
+  if format == 'binary':
+    yield 'int8', min(RESCORED * k, rows)
+  if format in SHORTLISTED:
+    for times in RERANKED:
+      yield 'full', min(times * k, rows)
+
+
+def depth(format: str, k: int, rows: int) -> int:
+  """Rows that a scan must list for all reranks of a format."""
+  times = max(RESCORED, *RERANKED) if format in SHORTLISTED else 1
+  return min(times * k, rows)
