@@ -13,10 +13,13 @@ from mrl_jax.report import (
   blocks,
   charts,
   curves,
+  differences,
   page,
   results,
   tables,
+  verdicts,
 )
+from mrl_jax.report.differences import Compared
 
 MORE = {
   'retrieval/map_min@10': 'mAP@10 over min(k, R)',
@@ -37,24 +40,33 @@ def write(
 ) -> Path:
   """Writes the page and its Markdown; returns the page.
 
-  Of each run its newest evaluation. With `group_seeds`, runs whose configs
-  differ in the seed only become one: mean, and smallest to largest.
+  Of each run its newest evaluation. Runs over different data stand in
+  sections of their own. With `group_seeds`, runs whose configs differ in the
+  seed only become one: mean, and smallest to largest.
 
   Raises:
-    ValueError: if a run has no results.
+    ValueError: if a run has no results, or if no two runs share their data.
   """
   runs = _named([_newest(Path(workdir)) for workdir in workdirs])
+  groups = list(differences.by_data(runs))
   if group_seeds:
-    runs = _grouped(runs)
+    groups = [_grouped(group) for group in groups]
+  if len(groups) > 1 and all(len(group) == 1 for group in groups):
+    data = '; '.join(map(_data, groups))
+    raise ValueError(
+      f'different data, nothing can be compared: {data}; evaluate the runs '
+      'on one data set'
+    )
   folder = Path(out_folder)
   folder.mkdir(parents=True, exist_ok=True)
-  title = f'{len(runs)} runs side by side'
+  count = sum(map(len, groups))
+  title = f'{count} runs side by side' if count > 1 else 'One run'
   sub = 'Percent. Intervals are 95%'
   sub += ', of groups of seeds smallest to largest.' if group_seeds else '.'
-  return page.save(folder / 'compare', title, sub, _sections(runs))
+  return page.save(folder / 'compare', title, sub, _sections(groups))
 
 
-def _newest(workdir: Path) -> results.Evaluation:
+def _newest(workdir: Path) -> Compared:
   """The evaluation of the largest step that has results."""
   folders = [
     path.parent
@@ -65,12 +77,14 @@ def _newest(workdir: Path) -> results.Evaluation:
     raise ValueError(
       f'{workdir} has no results; make them: python eval.py --workdir={workdir}'
     )
-  return results.read_evaluation(
-    max(folders, key=lambda path: int(path.name)), workdir
-  )
+  folder = max(folders, key=lambda path: int(path.name))
+  run = results.read_evaluation(folder, workdir)
+  notes = list(run.notes)
+  per_query = differences.read_per_query(folder, run, notes)
+  return Compared(**{**vars(run), 'notes': tuple(notes)}, per_query=per_query)
 
 
-def _named(runs: list[results.Evaluation]) -> list[results.Evaluation]:
+def _named(runs: list[Compared]) -> list[Compared]:
   """Runs with different names: equal ones are counted."""
   names = [run.name for run in runs]
   counted = [names[: i + 1].count(name) for i, name in enumerate(names)]
@@ -82,7 +96,7 @@ def _named(runs: list[results.Evaluation]) -> list[results.Evaluation]:
   ]
 
 
-def _grouped(runs: Iterable[results.Evaluation]) -> list[results.Evaluation]:
+def _grouped(runs: Iterable[Compared]) -> list[Compared]:
   """Runs of one config but for its seed as one run each."""
   groups: dict[str, list] = {}
   for run in runs:
@@ -92,28 +106,31 @@ def _grouped(runs: Iterable[results.Evaluation]) -> list[results.Evaluation]:
   return [_averaged(group) for group in groups.values()]
 
 
-def _averaged(group: Sequence[results.Evaluation]) -> results.Evaluation:
+def _averaged(group: Sequence[Compared]) -> Compared:
   """Mean of each row that all have; from smallest to largest."""
+  seeds = {run.config.get('seed'): run for run in reversed(group)}
   if len(group) == 1:
-    return group[0]
-  values = [
+    return dataclasses.replace(group[0], seeds=seeds)
+  every = [
     {rows.flat_name(row): row['value'] for row in run.rows} for run in group
   ]
   means = []
   for row in group[0].rows:
     name = rows.flat_name(row)
-    if all(name in of_run for of_run in values):
-      seeds = [of_run[name] for of_run in values]
-      spread = {'ci_low': min(seeds), 'ci_high': max(seeds)}
-      mean = statistics.fmean(seeds)
-      means.append({**row, 'value': mean, **spread, 'seeds': len(seeds)})
-  return results.Evaluation(
+    if all(name in of_run for of_run in every):
+      values = [of_run[name] for of_run in every]
+      spread = {'ci_low': min(values), 'ci_high': max(values)}
+      mean = statistics.fmean(values)
+      means.append({**row, 'value': mean, **spread, 'seeds': len(values)})
+  return Compared(
     name=f'{common([run.name for run in group])}, {len(group)} seeds',
     rows=means,
+    details=group[0].details,
     config={
       **group[0].config,
       'seed': [run.config.get('seed') for run in group],
     },
+    seeds=seeds,
   )
 
 
@@ -123,30 +140,80 @@ def common(names: Sequence[str]) -> str:
   return re.sub(r'[-_. ]*(seed|s)?[-_. ]*$', '', start) or names[0]
 
 
-def _sections(runs: Sequence[results.Evaluation]) -> list[blocks.Section]:
-  """What was compared, shared axes, differences, every number."""
+def _sections(groups: Sequence[Sequence[Compared]]) -> list[blocks.Section]:
+  """Verdicts; then, for each data set, its curves; then all numbers."""
+  runs = [run for group in groups for run in group]
+  pairs = differences.compare_pairs(groups)
+  ends = [f', {_data(group)}' * (len(groups) > 1) for group in groups]
+  sections = {
+    'Verdicts': _verdicts(groups, pairs),
+    **{f'The same curves{e}': _shared(g) for g, e in zip(groups, ends)},
+    'What differs': [_config_differences(runs)],
+    'Runs': _runs(runs),
+    **{f'All differences{e}': _tables(p) for p, e in zip(pairs, ends)},
+    **{f'All numbers{e}': _numbers(g) for g, e in zip(groups, ends)},
+  }
+  return [
+    blocks.Section(title, contents)
+    for title, contents in sections.items()
+    if contents
+  ]
+
+
+def _verdicts(
+  groups: Sequence[Sequence[Compared]],
+  pairs: Sequence[Sequence[differences.Pair]],
+) -> list[blocks.Text]:
+  """A sentence per pair of runs, and how to read it."""
+  texts = []
+  if len(groups) > 1:
+    data = '; '.join(map(_data, groups))
+    texts.append(blocks.Text(f'Different data, not compared: {data}.'))
+  for of_group in pairs:
+    for pair in of_group:
+      texts.append(blocks.Text(verdicts.sentence(pair), strong=True))
+      if others := verdicts.others(pair):
+        texts.append(blocks.Text(others))
+  if not any(pairs):
+    texts.append(blocks.Text('One run: there is nothing to compare.'))
+  for group in groups:
+    if len(group) > differences.MOST:
+      words = f'{len(group)} runs: each is compared with {group[0].name} only.'
+      texts.append(blocks.Text(words))
+    if len(group) > 1 and (silent := [r.name for r in group if not r.data]):
+      words = 'does not say its data; as many queries are taken for the same.'
+      texts.append(blocks.Text(f'{", ".join(silent)}: the evaluation {words}'))
+  return texts + list(map(blocks.Text, verdicts.explanation(pairs)))
+
+
+def _data(group: Sequence[Compared]) -> str:
+  """`a, b (10,000 queries, data 1f3c)`."""
+  names = ', '.join(run.name for run in group)
+  known = next((run.data for run in group if run.data), '')
+  data = f', data {known[:12]}' if known else ''
+  return f'{names} ({group[0].queries:,} queries{data})'
+
+
+def _runs(runs: Sequence[Compared]) -> list:
+  """What was read of each run, and what was not."""
   steps = [
     [run.name, f'{run.step}', f'{run.width:g}', f'{len(run.rows)}']
     for run in runs
   ]
   notes = [f'{run.name}: {note}' for run in runs for note in run.notes]
-  sections = {
-    'Runs': [
-      blocks.Table(['run', 'step', 'width', 'rows'], steps),
-      *map(blocks.Text, notes),
-    ],
-    'The same curves': _shared(runs),
-    'What differs': [_differences(runs)],
-    'All numbers': _numbers(runs),
-  }
   return [
-    blocks.Section(title, contents)
-    for title, contents in sections.items()
-    if contents or title != 'The same curves'
+    blocks.Table(['run', 'step', 'width', 'rows'], steps),
+    *map(blocks.Text, notes),
   ]
 
 
-def _shared(runs: Sequence[results.Evaluation]) -> list:
+def _tables(pairs: Sequence[differences.Pair]) -> list[blocks.Table]:
+  """The differences of each main curve."""
+  names = dict.fromkeys(name for pair in pairs for name in pair.curves)
+  return [verdicts.table(name, pairs) for name in names]
+
+
+def _shared(runs: Sequence[Compared]) -> list:
   """A chart and a table per curve that any run has."""
   names = dict.fromkeys(name for run in runs for name in curves.main(run.rows))
   names = sorted(
@@ -177,8 +244,8 @@ def _style(index: int) -> str:
   return curves.STYLES[index // len(charts.COLOURS) % len(curves.STYLES)]
 
 
-def _differences(
-  runs: Sequence[results.Evaluation],
+def _config_differences(
+  runs: Sequence[Compared],
 ) -> blocks.Table | blocks.Text:
   """Keys that are not the same in all runs, but for those of ASIDE."""
   flat = [_flattened(_learned(run.config)) for run in runs]
@@ -213,7 +280,7 @@ def _flattened(config: Mapping, prefix: str = '') -> dict:
   return flat
 
 
-def _numbers(runs: Sequence[results.Evaluation]) -> list[blocks.Table]:
+def _numbers(runs: Sequence[Compared]) -> list[blocks.Table]:
   """Rows x runs, folded by evaluator."""
   evaluators: dict[str, dict] = {}
   for run in runs:
