@@ -15,7 +15,6 @@ from mrl_jax.report import (
   curves,
   differences,
   page,
-  results,
   tables,
   verdicts,
 )
@@ -47,12 +46,12 @@ def write(
   Raises:
     ValueError: if a run has no results, or if no two runs share their data.
   """
-  runs = _named([_newest(Path(workdir)) for workdir in workdirs])
+  runs = _named([differences.read_newest(workdir) for workdir in workdirs])
   groups = list(differences.by_data(runs))
   if group_seeds:
     groups = [_grouped(group) for group in groups]
   if len(groups) > 1 and all(len(group) == 1 for group in groups):
-    data = '; '.join(map(_data, groups))
+    data = '; '.join(map(verdicts.data, groups))
     raise ValueError(
       f'different data, nothing can be compared: {data}; evaluate the runs '
       'on one data set'
@@ -64,24 +63,6 @@ def write(
   sub = 'Percent. Intervals are 95%'
   sub += ', of groups of seeds smallest to largest.' if group_seeds else '.'
   return page.save(folder / 'compare', title, sub, _sections(groups))
-
-
-def _newest(workdir: Path) -> Compared:
-  """The evaluation of the largest step that has results."""
-  folders = [
-    path.parent
-    for path in workdir.glob('eval/*/results.jsonl')
-    if path.parent.name.isdigit()
-  ]
-  if not folders:
-    raise ValueError(
-      f'{workdir} has no results; make them: python eval.py --workdir={workdir}'
-    )
-  folder = max(folders, key=lambda path: int(path.name))
-  run = results.read_evaluation(folder, workdir)
-  notes = list(run.notes)
-  per_query = differences.read_per_query(folder, run, notes)
-  return Compared(**{**vars(run), 'notes': tuple(notes)}, per_query=per_query)
 
 
 def _named(runs: list[Compared]) -> list[Compared]:
@@ -123,9 +104,10 @@ def _averaged(group: Sequence[Compared]) -> Compared:
       mean = statistics.fmean(values)
       means.append({**row, 'value': mean, **spread, 'seeds': len(values)})
   return Compared(
-    name=f'{common([run.name for run in group])}, {len(group)} seeds',
+    name=f'{common([run.name for run in group])} ({len(group)} seeds)',
     rows=means,
     details=group[0].details,
+    notes=tuple(f'{run.name}: {it}' for run in group for it in run.notes),
     config={
       **group[0].config,
       'seed': [run.config.get('seed') for run in group],
@@ -144,54 +126,22 @@ def _sections(groups: Sequence[Sequence[Compared]]) -> list[blocks.Section]:
   """Verdicts; then, for each data set, its curves; then all numbers."""
   runs = [run for group in groups for run in group]
   pairs = differences.compare_pairs(groups)
-  ends = [f', {_data(group)}' * (len(groups) > 1) for group in groups]
+  ends = [f', {verdicts.kind(group)}' * (len(groups) > 1) for group in groups]
   sections = {
-    'Verdicts': _verdicts(groups, pairs),
-    **{f'The same curves{e}': _shared(g) for g, e in zip(groups, ends)},
+    'Verdicts': verdicts.texts(groups, pairs),
+    **{f'The same curves{e}': _charts(g) for g, e in zip(groups, ends)},
     'What differs': [_config_differences(runs)],
     'Runs': _runs(runs),
     **{f'All differences{e}': _tables(p) for p, e in zip(pairs, ends)},
-    **{f'All numbers{e}': _numbers(g) for g, e in zip(groups, ends)},
+    **{
+      f'All numbers{e}': _by_size(g) + _numbers(g) for g, e in zip(groups, ends)
+    },
   }
   return [
     blocks.Section(title, contents)
     for title, contents in sections.items()
     if contents
   ]
-
-
-def _verdicts(
-  groups: Sequence[Sequence[Compared]],
-  pairs: Sequence[Sequence[differences.Pair]],
-) -> list[blocks.Text]:
-  """A sentence per pair of runs, and how to read it."""
-  texts = []
-  if len(groups) > 1:
-    data = '; '.join(map(_data, groups))
-    texts.append(blocks.Text(f'Different data, not compared: {data}.'))
-  for of_group in pairs:
-    for pair in of_group:
-      texts.append(blocks.Text(verdicts.sentence(pair), strong=True))
-      if others := verdicts.others(pair):
-        texts.append(blocks.Text(others))
-  if not any(pairs):
-    texts.append(blocks.Text('One run: there is nothing to compare.'))
-  for group in groups:
-    if len(group) > differences.MOST:
-      words = f'{len(group)} runs: each is compared with {group[0].name} only.'
-      texts.append(blocks.Text(words))
-    if len(group) > 1 and (silent := [r.name for r in group if not r.data]):
-      words = 'does not say its data; as many queries are taken for the same.'
-      texts.append(blocks.Text(f'{", ".join(silent)}: the evaluation {words}'))
-  return texts + list(map(blocks.Text, verdicts.explanation(pairs)))
-
-
-def _data(group: Sequence[Compared]) -> str:
-  """`a, b (10,000 queries, data 1f3c)`."""
-  names = ', '.join(run.name for run in group)
-  known = next((run.data for run in group if run.data), '')
-  data = f', data {known[:12]}' if known else ''
-  return f'{names} ({group[0].queries:,} queries{data})'
 
 
 def _runs(runs: Sequence[Compared]) -> list:
@@ -213,18 +163,18 @@ def _tables(pairs: Sequence[differences.Pair]) -> list[blocks.Table]:
   return [verdicts.table(name, pairs) for name in names]
 
 
-def _shared(runs: Sequence[Compared]) -> list:
-  """A chart and a table per curve that any run has."""
+def _curve_names(runs: Sequence[Compared]) -> list[str]:
+  """The main curves that any run has, in the order of MAIN."""
   names = dict.fromkeys(name for run in runs for name in curves.main(run.rows))
-  names = sorted(
+  return sorted(
     names, key=lambda it: list(curves.MAIN).index(curves.main_name(it))
   )
-  pictures, lists = [], []
-  for name in [*names, *MORE]:
-    measured = {run.name: run.curve(name) for run in runs if run.curve(name)}
-    if not measured:
-      continue
-    label = MORE.get(name) or curves.label(name)
+
+
+def _charts(runs: Sequence[Compared]) -> list[blocks.Picture]:
+  """A chart per curve that any run has."""
+  pictures = []
+  for name in [*_curve_names(runs), *MORE]:
     lines = [
       line
       for index, run in enumerate(runs)
@@ -232,11 +182,23 @@ def _shared(runs: Sequence[Compared]) -> list:
         run.name, run.curve(name), index, style=_style(index)
       )
     ]
+    label = MORE.get(name) or curves.label(name)
     pictures += curves.against_dimension(label, '%', lines)
-    if name not in MORE:
-      table = tables.by_size(f'{label}, dim', measured, mark='')
-      lists.append(blocks.Table(*table))
-  return [*pictures, *lists]
+  return pictures
+
+
+def _by_size(runs: Sequence[Compared]) -> list[blocks.Table]:
+  """A table per main curve: a line per size, a column per run."""
+  return [
+    blocks.Table(
+      *tables.by_size(
+        f'{curves.label(name)}, dim',
+        {run.name: run.curve(name) for run in runs if run.curve(name)},
+        mark='',
+      )
+    )
+    for name in _curve_names(runs)
+  ]
 
 
 def _style(index: int) -> str:

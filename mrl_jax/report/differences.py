@@ -87,7 +87,8 @@ class Difference(NamedTuple):
     if not math.isfinite(self.low):
       count = self.seeds or 'no'
       return f'{value} ({count} seed{"s" * (count != 1)} in common)'
-    digits = 1 + (self.high - self.low < 0.01)
+    nearest = min(abs(self.low), abs(self.high))
+    digits = 1 + (self.high - self.low < 0.01 or nearest < 0.0005)
     low, high = (_points(end, digits) for end in (self.low, self.high))
     return f'{value} ({low} to {high})'
 
@@ -113,24 +114,48 @@ def _points(difference: float, digits: int = 1) -> str:
   return f'{round(100 * difference, digits) + 0.0:.{digits}f}'
 
 
-def read_per_query(
-  folder: Path, evaluation: results.Evaluation, notes: list[str]
+def read_newest(workdir: str | Path) -> Compared:
+  """The evaluation of the largest step that has results.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  workdir = Path(workdir)
+  folders = [
+    path.parent
+    for path in workdir.glob('eval/*/results.jsonl')
+    if path.parent.name.isdigit()
+  ]
+  if not folders:
+    raise ValueError(
+      f'{workdir} has no results; make them: python eval.py --workdir={workdir}'
+    )
+  folder = max(folders, key=lambda path: int(path.name))
+  run = results.read_evaluation(folder, workdir)
+  fields = {it.name: getattr(run, it.name) for it in dataclasses.fields(run)}
+  notes = list(run.notes)
+  fields['per_query'] = _per_query(folder, run.rows, notes)
+  return Compared(**{**fields, 'notes': tuple(notes)})
+
+
+def _per_query(
+  folder: Path, points: Sequence[rows.Row], notes: list[str]
 ) -> dict[str, np.ndarray]:
   """The values per query of the main curves: `parts/<evaluator>.npz`.
 
   Values that do not have the number and the mean of their row belong to
   another evaluation and are left out. `notes` names files not readable.
   """
-  wanted = Compared(evaluation.name, evaluation.rows).main_rows
+  wanted = Compared('', points).main_rows
   values = {}
   for evaluator in sorted({row['evaluator'] for row in wanted.values()}):
     path = folder / 'parts' / f'{evaluator}.npz'
     if not path.exists():
       continue
     try:
-      with np.load(path) as file:
-        names = [name for name in file.files if name in wanted]
-        arrays = {name: file[name].astype(np.float64) for name in names}
+      with path.open('rb') as file, np.load(file) as saved:
+        names = [name for name in saved.files if name in wanted]
+        arrays = {name: saved[name].astype(np.float64) for name in names}
     except UNREADABLE as error:
       notes.append(f'parts/{path.name} was left out: {error}')
       continue

@@ -1,16 +1,92 @@
 """Which of two runs is better, and at which dimensions, in sentences."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mrl_jax.report import blocks, curves, differences
-from mrl_jax.report.differences import Difference, Pair
+from mrl_jax.report.differences import Compared, Difference, Pair
 
 FIRST = 'knn/top1'  # the curve that a sentence is about, where it is shared
 WORDS = ('better', 'worse', 'level', 'undecided')
 
 
-def sentence(pair: Pair) -> str:
+def texts(
+  groups: Sequence[Sequence[Compared]], pairs: Sequence[Sequence[Pair]]
+) -> list[blocks.Text]:
+  """A sentence per pair of runs of each group, and how to read them."""
+  every = [pair for of_group in pairs for pair in of_group]
+  lines = []
+  if len(groups) > 1:
+    names = '; '.join(map(data, groups))
+    lines.append(blocks.Text(f'Different data, not compared: {names}.'))
+  for pair in every:
+    lines.append(blocks.Text(_sentence(pair), strong=True))
+    if words := _others(pair):
+      lines.append(blocks.Text(words))
+  if not every:
+    lines.append(blocks.Text('One run: there is nothing to compare.'))
+  notes = [words for group in groups for words in _of_group(group)]
+  return lines + list(map(blocks.Text, [*notes, *_reading(every)]))
+
+
+def data(group: Sequence[Compared]) -> str:
+  """`a, b (10,000 queries, data 1f3c)`."""
+  return f'{", ".join(run.name for run in group)} ({kind(group)})'
+
+
+def kind(group: Sequence[Compared]) -> str:
+  """What no other group has: `10,000 queries, data 1f3c`."""
+  known = next((run.data for run in group if run.data), '')
+  named = f', data {known}' if known else ''
+  return f'{group[0].queries:,} queries{named}'
+
+
+def _of_group(group: Sequence[Compared]) -> Iterator[str]:
+  """What was not compared, and what is not known of the data."""
+  if len(group) > differences.MOST:
+    yield f'{len(group)} runs: each is compared with {group[0].name} only.'
+  silent = [run.name for run in group if not run.data]
+  if silent and len(group) > 1:
+    yield (
+      f'{", ".join(silent)}: nothing says which data this is. The number of '
+      'queries is the same, so the data are taken for the same.'
+    )
+
+
+def _reading(pairs: Sequence[Pair]) -> Iterator[str]:
+  """What the intervals and the words mean, and which could be narrower."""
+  every = [it for pair in pairs for it in pair.differences]
+  if not every:
+    return
+  yield (
+    'Differences are the first run minus the second, in points of percent. '
+    f'Their intervals ({len(every)} on this page) hold all at once with 95% '
+    '(Bonferroni). Better or worse: 0 lies outside of the interval. '
+    f'Level: all of it lies within {100 * differences.LEVEL:g} points of 0. '
+    'Undecided: all others.'
+  )
+  counts = {it.seeds for it in every if it.seeds is not None}
+  if counts:
+    yield (
+      'Groups are compared over the seeds that both have '
+      f'({_listed([*map(str, sorted(counts))])}). Few seeds make wide '
+      'intervals; one seed leaves every difference undecided.'
+    )
+  wide = [
+    f'{pair.first.name} and {pair.second.name}'
+    for pair in pairs
+    if any(not it.paired and math.isfinite(it.low) for it in pair.differences)
+  ]
+  if wide:
+    which = 'all pairs' if len(wide) == len(pairs) > 1 else '; '.join(wide)
+    yield (
+      f'Not paired by query, so wider than need be: {which}. Values per query '
+      'that fit the rows, or the name of the data, are missing: evaluate again '
+      '(python eval.py --workdir=RUN).'
+    )
+
+
+def _sentence(pair: Pair) -> str:
   """The verdict by one curve: by 1-NN where both have it."""
   first, second = pair.first.name, pair.second.name
   if not pair.differences:
@@ -31,7 +107,7 @@ def sentence(pair: Pair) -> str:
   return '; '.join([text, *(word + clause for word, clause in rest)]) + '.'
 
 
-def others(pair: Pair) -> str:
+def _others(pair: Pair) -> str:
   """What the other curves say, without numbers; '' if there is none."""
   if len(pair.curves) < 2:
     return ''
@@ -45,10 +121,11 @@ def others(pair: Pair) -> str:
       )
       if _verdicts(given) == _verdicts(points):
         words = 'the same'
-      said.setdefault(words, []).append(curves.label(name))
-  return '; '.join(
+      said.setdefault(words, []).append(curves.short(name))
+  text = '; by '.join(
     f'{_listed(names)}: {words}' for words, names in said.items()
   )
+  return f'By {text}.'
 
 
 def table(name: str, pairs: Iterable[Pair]) -> blocks.Table:
@@ -71,40 +148,6 @@ def table(name: str, pairs: Iterable[Pair]) -> blocks.Table:
       for size in sizes
     ],
   )
-
-
-def explanation(groups: Sequence[Sequence[Pair]]) -> list[str]:
-  """How the intervals are to be read, and what was not compared in full."""
-  pairs = [pair for group in groups for pair in group]
-  every = [it for pair in pairs for it in pair.differences]
-  if not every:
-    return []
-  texts = [
-    'Differences are the first run minus the second, in points of percent. '
-    f'All {len(every)} intervals of differences on this page hold at once '
-    'with 95% (Bonferroni). Better or worse: 0 lies outside of the interval. '
-    f'Level: all of it lies within {100 * differences.LEVEL:g} points of 0. '
-    'Undecided: all others.'
-  ]
-  counts = [it.seeds for it in every if it.seeds is not None]
-  if counts:
-    texts.append(
-      'Groups are compared over the seeds that both have '
-      f'({_listed(sorted(map(str, set(counts))))}); intervals over few seeds '
-      'are wide, and one seed leaves every difference undecided.'
-    )
-  alone = dict.fromkeys(
-    f'{pair.first.name} and {pair.second.name}'
-    for pair in pairs
-    if any(not it.paired and math.isfinite(it.low) for it in pair.differences)
-  )
-  if alone:
-    texts.append(
-      f'Not paired, so wider than need be: {"; ".join(alone)}. The evaluations '
-      'do not both have values per query, or do not say that their data are '
-      'the same: evaluate these runs again (python eval.py --workdir=RUN).'
-    )
-  return texts
 
 
 def _subject(pair: Pair) -> tuple[str, list[Difference]]:
@@ -132,13 +175,15 @@ def _clause(
   word: str, given: Sequence[Difference], every: Sequence[Difference]
 ) -> str:
   """` at 8 and 16 dims, largest at 8: +31.2 points (29.0 to 33.4)`."""
-  within = ''
-  largest = max(given, key=lambda it: abs(it.value))
+  dims = f' at {_sizes(given, every)}'
   if word == 'level':
-    largest = max(given, key=lambda it: it.furthest)
-    within = f' within {math.ceil(1000 * largest.furthest) / 10:g} points'
+    furthest = max(it.furthest for it in given)
+    dims = f' within {math.ceil(1000 * furthest) / 10:.1f} points{dims}'
+    if len(given) > 1:
+      return dims
+  largest = max(given, key=lambda it: abs(it.value))
   at = f', largest at {blocks.size(largest.size)}' * (len(given) > 1)
-  return f'{within} at {_sizes(given, every)}{at}: {largest.text}'
+  return f'{dims}{at}: {largest.text}'
 
 
 def _sizes(given: Sequence[Difference], every: Sequence[Difference]) -> str:
