@@ -230,8 +230,7 @@ def test_fewer_than_two_seeds_in_common_decide_nothing(read, seeds):
   assert first.value == pytest.approx(apart)
 
 
-@pytest.mark.slow
-def test_all_verdicts_of_a_page_are_right_at_once(read):
+def test_all_verdicts_of_a_page_are_right_at_once():
   """Better and worse are wrong on few of 200 pages of runs alike in truth."""
   rng, wrong = np.random.default_rng(8), 0
   for _ in range(200):
