@@ -76,16 +76,27 @@ def crossed(hits: Shaped[np.ndarray, 's q']) -> tuple[float, float]:
   than narrow (crossed random effects: Owen and Eckles, 2012). One draw says
   nothing of other draws.
   """
-  from scipy import stats
+  low, high = of_draws(hits.mean(axis=1), *mean(hits.mean(axis=0)))
+  return max(0.0, low), min(1.0, high)
 
-  value, draws = hits.mean(), len(hits)
-  low, high = mean(hits.mean(axis=0))
+
+def of_draws(
+  values: Float[np.ndarray, 's'], low: float, high: float, z: float = Z
+) -> tuple[float, float]:
+  """The ends (low, high) moved outwards for what draws add to their mean.
+
+  `values` are one per draw; (low, high) is the interval of their mean over
+  other queries. One draw leaves the ends as they are. `z` gives the level.
+  """
+  from scipy import special, stats
+
+  value, draws = float(np.mean(values)), len(values)
   apart = 0.0
   if draws > 1:
-    deviation = np.std(hits.mean(axis=1), ddof=1)
-    apart = stats.t.ppf(0.975, draws - 1) * deviation / math.sqrt(draws)
+    point = stats.t.ppf(special.ndtr(z), draws - 1)
+    apart = float(point * np.std(values, ddof=1) / math.sqrt(draws))
   below, above = math.hypot(value - low, apart), math.hypot(high - value, apart)
-  return max(0.0, value - below), min(1.0, value + above)
+  return value - below, value + above
 
 
 def paired_ratio(
@@ -109,3 +120,39 @@ def paired_ratio(
     wilson(hits, n, z) for hits in (both + first, both + second)
   )
   return low1 / high2, high1 / low2 if low2 > 0 else math.inf
+
+
+def paired_difference(
+  differences: Float[np.ndarray, 'q'], z: float = Z
+) -> tuple[float, float]:
+  """95% interval of the mean of independent differences in [-1, 1].
+
+  Bonett and Price's (2012) for two shares over the same examples, carried
+  over from hits to any values in [0, 1]: one difference of 1 and one of -1
+  are added before mean and variance are taken. Above the 95% level z^2/4 of
+  each are added, as many as at that level, so that the rare differences that
+  no example shows stay inside. It never has width 0.
+  """
+  added = max(1.0, z * z / 4)
+  total = len(differences) + 2 * added
+  centre = float(np.sum(differences)) / total
+  square = (float(np.sum(np.square(differences))) + 2 * added) / total
+  half = z * math.sqrt(max(square - centre * centre, 0) / total)
+  return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def unpaired_difference(
+  first: tuple[float, float, float],
+  second: tuple[float, float, float],
+  z: float = Z,
+) -> tuple[float, float]:
+  """95% interval of first - second, each of them (value, low, high) at 95%.
+
+  Newcombe's (1998), method 10: the squares of the distances from the values
+  to the ends are added. At another level the distances grow like `z`. It is
+  for independent values, and too wide where both are over the same examples.
+  """
+  (a, low1, high1), (b, low2, high2) = first, second
+  below = math.hypot(a - low1, high2 - b) * z / Z
+  above = math.hypot(high1 - a, b - low2) * z / Z
+  return max(-1.0, a - b - below), min(1.0, a - b + above)

@@ -124,3 +124,94 @@ def test_upper_bound_is_the_binomial_one():
       assert bound == 1
     else:  # as few hits or fewer have 10% chance there
       assert stats.binom.cdf(hits, n, bound) == pytest.approx(0.1)
+
+
+def pairs_of_hits(up, down):
+  """Differences of hits: 1 with chance `up`, -1 with chance `down`."""
+
+  def draw(rng, size):
+    u = rng.random(size)
+    return (u < up) * 1.0 - (u > 1 - down)
+
+  return draw
+
+
+def near_one(rng, size):
+  """Two values near 1 that belong together, as mAP of the same query."""
+  first = rng.beta(8, 0.5, size)
+  return first - np.clip(first + rng.normal(0, 0.1, size), 0, 1)
+
+
+DIFFERENCES = {
+  'equal': pairs_of_hits(0, 0),
+  'few, one side': pairs_of_hits(0.03, 0),
+  'few, both sides': pairs_of_hits(0.04, 0.03),
+  'many': pairs_of_hits(0.3, 0.1),
+  'nearly all': pairs_of_hits(0.98, 0.02),
+  'mAP near 1': near_one,
+  'mAP near 0': lambda rng, size: (
+    rng.beta(0.2, 6, size) - rng.beta(0.1, 6, size)
+  ),
+  'rare and small': lambda rng, size: np.where(
+    rng.random(size) < 0.03, rng.random(size), 0.0
+  ),
+}
+
+
+@pytest.mark.parametrize('draw', DIFFERENCES.values(), ids=DIFFERENCES)
+@pytest.mark.parametrize('n', [5, 25, 100, 400])
+@pytest.mark.parametrize('z, level', [(intervals.Z, 0.95), (3.2905, 0.999)])
+def test_the_interval_of_a_paired_difference_covers(draw, n, z, level):
+  rng = np.random.default_rng(n)
+  truth = draw(rng, 2_000_000).mean()
+  covered = 0
+  for differences in draw(rng, (2000, n)):
+    low, high = intervals.paired_difference(differences, z)
+    covered += low <= truth <= high
+    assert low < high
+  assert covered / 2000 >= level - (0.012 if level == 0.95 else 0.004)
+
+
+def test_the_interval_of_a_paired_difference_by_hand():
+  """Bonett and Price's of 100 pairs, 12 for the first and 4 for the second."""
+  low, high = intervals.paired_difference(
+    np.array([1.0] * 12 + [-1.0] * 4 + [0.0] * 84), z=1.96
+  )
+  one, two = 13 / 102, 5 / 102
+  half = 1.96 * ((one + two - (one - two) ** 2) / 102) ** 0.5
+  assert (low, high) == pytest.approx((one - two - half, one - two + half))
+
+
+@pytest.mark.parametrize(
+  'one, two', [(0.5, 0.5), (0.98, 0.9), (0.03, 0.01), (1.0, 1.0), (0.7, 0.2)]
+)
+@pytest.mark.parametrize('n', [25, 100, 400])
+@pytest.mark.parametrize('z, level', [(intervals.Z, 0.95), (3.2905, 0.999)])
+def test_the_interval_of_an_unpaired_difference_covers(one, two, n, z, level):
+  rng = np.random.default_rng(n)
+  covered = 0
+  for first, second in rng.binomial(n, (one, two), (2000, 2)):
+    low, high = intervals.unpaired_difference(
+      (first / n, *intervals.wilson(int(first), n)),
+      (second / n, *intervals.wilson(int(second), n)),
+      z,
+    )
+    covered += low <= one - two <= high
+  assert covered / 2000 >= level - (0.03 if n == 25 else 0.012)  # few outcomes
+
+
+def test_the_unpaired_interval_is_newcombes():
+  """His table II: 56/70 - 48/80 has 0.0524 to 0.3339 (Newcombe, 1998)."""
+  low, high = intervals.unpaired_difference(
+    (56 / 70, *intervals.wilson(56, 70)), (48 / 80, *intervals.wilson(48, 80))
+  )
+  assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_one_draw_leaves_the_ends_where_they_are():
+  ends = intervals.of_draws(np.array([0.2]), 0.1, 0.4)
+  assert ends == pytest.approx((0.1, 0.4))
+  low, high = intervals.of_draws(np.array([0.1, 0.3]), 0.2, 0.2)
+  assert (low, high) == pytest.approx(
+    (0.2 - 12.7062 * 0.1, 0.2 + 12.7062 * 0.1)
+  )

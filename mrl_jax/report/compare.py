@@ -13,10 +13,12 @@ from mrl_jax.report import (
   blocks,
   charts,
   curves,
+  differences,
   page,
-  results,
   tables,
+  verdicts,
 )
+from mrl_jax.report.differences import Compared
 
 MORE = {
   'retrieval/map_min@10': 'mAP@10 over min(k, R)',
@@ -37,40 +39,33 @@ def write(
 ) -> Path:
   """Writes the page and its Markdown; returns the page.
 
-  Of each run its newest evaluation. With `group_seeds`, runs whose configs
-  differ in the seed only become one: mean, and smallest to largest.
+  Of each run its newest evaluation. Runs over different data stand in
+  sections of their own. With `group_seeds`, runs whose configs differ in the
+  seed only become one: mean, and smallest to largest.
 
   Raises:
-    ValueError: if a run has no results.
+    ValueError: if a run has no results, or if no two runs share their data.
   """
-  runs = _named([_newest(Path(workdir)) for workdir in workdirs])
+  runs = _named([differences.read_newest(workdir) for workdir in workdirs])
+  groups = list(differences.by_data(runs))
   if group_seeds:
-    runs = _grouped(runs)
+    groups = [_grouped(group) for group in groups]
+  if len(groups) > 1 and all(len(group) == 1 for group in groups):
+    data = '; '.join(map(verdicts.data, groups))
+    raise ValueError(
+      f'different data, nothing can be compared: {data}; evaluate the runs '
+      'on one data set'
+    )
   folder = Path(out_folder)
   folder.mkdir(parents=True, exist_ok=True)
-  title = f'{len(runs)} runs side by side'
+  count = sum(map(len, groups))
+  title = f'{count} runs side by side' if count > 1 else 'One run'
   sub = 'Percent. Intervals are 95%'
   sub += ', of groups of seeds smallest to largest.' if group_seeds else '.'
-  return page.save(folder / 'compare', title, sub, _sections(runs))
+  return page.save(folder / 'compare', title, sub, _sections(groups))
 
 
-def _newest(workdir: Path) -> results.Evaluation:
-  """The evaluation of the largest step that has results."""
-  folders = [
-    path.parent
-    for path in workdir.glob('eval/*/results.jsonl')
-    if path.parent.name.isdigit()
-  ]
-  if not folders:
-    raise ValueError(
-      f'{workdir} has no results; make them: python eval.py --workdir={workdir}'
-    )
-  return results.read_evaluation(
-    max(folders, key=lambda path: int(path.name)), workdir
-  )
-
-
-def _named(runs: list[results.Evaluation]) -> list[results.Evaluation]:
+def _named(runs: list[Compared]) -> list[Compared]:
   """Runs with different names: equal ones are counted."""
   names = [run.name for run in runs]
   counted = [names[: i + 1].count(name) for i, name in enumerate(names)]
@@ -82,7 +77,7 @@ def _named(runs: list[results.Evaluation]) -> list[results.Evaluation]:
   ]
 
 
-def _grouped(runs: Iterable[results.Evaluation]) -> list[results.Evaluation]:
+def _grouped(runs: Iterable[Compared]) -> list[Compared]:
   """Runs of one config but for its seed as one run each."""
   groups: dict[str, list] = {}
   for run in runs:
@@ -92,28 +87,32 @@ def _grouped(runs: Iterable[results.Evaluation]) -> list[results.Evaluation]:
   return [_averaged(group) for group in groups.values()]
 
 
-def _averaged(group: Sequence[results.Evaluation]) -> results.Evaluation:
+def _averaged(group: Sequence[Compared]) -> Compared:
   """Mean of each row that all have; from smallest to largest."""
+  seeds = {run.config.get('seed'): run for run in reversed(group)}
   if len(group) == 1:
-    return group[0]
-  values = [
+    return dataclasses.replace(group[0], seeds=seeds)
+  every = [
     {rows.flat_name(row): row['value'] for row in run.rows} for run in group
   ]
   means = []
   for row in group[0].rows:
     name = rows.flat_name(row)
-    if all(name in of_run for of_run in values):
-      seeds = [of_run[name] for of_run in values]
-      spread = {'ci_low': min(seeds), 'ci_high': max(seeds)}
-      mean = statistics.fmean(seeds)
-      means.append({**row, 'value': mean, **spread, 'seeds': len(seeds)})
-  return results.Evaluation(
-    name=f'{common([run.name for run in group])}, {len(group)} seeds',
+    if all(name in of_run for of_run in every):
+      values = [of_run[name] for of_run in every]
+      spread = {'ci_low': min(values), 'ci_high': max(values)}
+      mean = statistics.fmean(values)
+      means.append({**row, 'value': mean, **spread, 'seeds': len(values)})
+  return Compared(
+    name=f'{common([run.name for run in group])} ({len(group)} seeds)',
     rows=means,
+    details=group[0].details,
+    notes=tuple(f'{run.name}: {it}' for run in group for it in run.notes),
     config={
       **group[0].config,
       'seed': [run.config.get('seed') for run in group],
     },
+    seeds=seeds,
   )
 
 
@@ -123,41 +122,59 @@ def common(names: Sequence[str]) -> str:
   return re.sub(r'[-_. ]*(seed|s)?[-_. ]*$', '', start) or names[0]
 
 
-def _sections(runs: Sequence[results.Evaluation]) -> list[blocks.Section]:
-  """What was compared, shared axes, differences, every number."""
+def _sections(groups: Sequence[Sequence[Compared]]) -> list[blocks.Section]:
+  """Verdicts; then, for each data set, its curves; then all numbers."""
+  runs = [run for group in groups for run in group]
+  pairs = differences.compare_pairs(groups)
+  ends = [f', {verdicts.kind(group)}' * (len(groups) > 1) for group in groups]
+  sections = {
+    'Verdicts': verdicts.texts(groups, pairs),
+    **{f'The same curves{e}': _charts(g) for g, e in zip(groups, ends)},
+    'What differs': [_config_differences(runs)],
+    'Runs': _runs(runs),
+    **{f'All differences{e}': _tables(p) for p, e in zip(pairs, ends)},
+    **{
+      f'All numbers{e}': _by_size(g) + _numbers(g) for g, e in zip(groups, ends)
+    },
+  }
+  return [
+    blocks.Section(title, contents)
+    for title, contents in sections.items()
+    if contents
+  ]
+
+
+def _runs(runs: Sequence[Compared]) -> list:
+  """What was read of each run, and what was not."""
   steps = [
     [run.name, f'{run.step}', f'{run.width:g}', f'{len(run.rows)}']
     for run in runs
   ]
   notes = [f'{run.name}: {note}' for run in runs for note in run.notes]
-  sections = {
-    'Runs': [
-      blocks.Table(['run', 'step', 'width', 'rows'], steps),
-      *map(blocks.Text, notes),
-    ],
-    'The same curves': _shared(runs),
-    'What differs': [_differences(runs)],
-    'All numbers': _numbers(runs),
-  }
   return [
-    blocks.Section(title, contents)
-    for title, contents in sections.items()
-    if contents or title != 'The same curves'
+    blocks.Table(['run', 'step', 'width', 'rows'], steps),
+    *map(blocks.Text, notes),
   ]
 
 
-def _shared(runs: Sequence[results.Evaluation]) -> list:
-  """A chart and a table per curve that any run has."""
+def _tables(pairs: Sequence[differences.Pair]) -> list[blocks.Table]:
+  """The differences of each main curve."""
+  names = dict.fromkeys(name for pair in pairs for name in pair.curves)
+  return [verdicts.table(name, pairs) for name in names]
+
+
+def _curve_names(runs: Sequence[Compared]) -> list[str]:
+  """The main curves that any run has, in the order of MAIN."""
   names = dict.fromkeys(name for run in runs for name in curves.main(run.rows))
-  names = sorted(
+  return sorted(
     names, key=lambda it: list(curves.MAIN).index(curves.main_name(it))
   )
-  pictures, lists = [], []
-  for name in [*names, *MORE]:
-    measured = {run.name: run.curve(name) for run in runs if run.curve(name)}
-    if not measured:
-      continue
-    label = MORE.get(name) or curves.label(name)
+
+
+def _charts(runs: Sequence[Compared]) -> list[blocks.Picture]:
+  """A chart per curve that any run has."""
+  pictures = []
+  for name in [*_curve_names(runs), *MORE]:
     lines = [
       line
       for index, run in enumerate(runs)
@@ -165,11 +182,23 @@ def _shared(runs: Sequence[results.Evaluation]) -> list:
         run.name, run.curve(name), index, style=_style(index)
       )
     ]
+    label = MORE.get(name) or curves.label(name)
     pictures += curves.against_dimension(label, '%', lines)
-    if name not in MORE:
-      table = tables.by_size(f'{label}, dim', measured, mark='')
-      lists.append(blocks.Table(*table))
-  return [*pictures, *lists]
+  return pictures
+
+
+def _by_size(runs: Sequence[Compared]) -> list[blocks.Table]:
+  """A table per main curve: a line per size, a column per run."""
+  return [
+    blocks.Table(
+      *tables.by_size(
+        f'{curves.label(name)}, dim',
+        {run.name: run.curve(name) for run in runs if run.curve(name)},
+        mark='',
+      )
+    )
+    for name in _curve_names(runs)
+  ]
 
 
 def _style(index: int) -> str:
@@ -177,8 +206,8 @@ def _style(index: int) -> str:
   return curves.STYLES[index // len(charts.COLOURS) % len(curves.STYLES)]
 
 
-def _differences(
-  runs: Sequence[results.Evaluation],
+def _config_differences(
+  runs: Sequence[Compared],
 ) -> blocks.Table | blocks.Text:
   """Keys that are not the same in all runs, but for those of ASIDE."""
   flat = [_flattened(_learned(run.config)) for run in runs]
@@ -213,7 +242,7 @@ def _flattened(config: Mapping, prefix: str = '') -> dict:
   return flat
 
 
-def _numbers(runs: Sequence[results.Evaluation]) -> list[blocks.Table]:
+def _numbers(runs: Sequence[Compared]) -> list[blocks.Table]:
   """Rows x runs, folded by evaluator."""
   evaluators: dict[str, dict] = {}
   for run in runs:
