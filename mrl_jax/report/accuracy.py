@@ -9,19 +9,25 @@ def against_dimension(evaluation):
   if not lines:
     return
   hollow = any(line.hollow for line in lines)
+  names = list(curves.main(evaluation.rows))
   yield from curves.against_dimension(
-    'Accuracy against dimension',
+    'Accuracy by dimension',
     '%',
     lines,
+    f'Shown: {"; ".join(dict.fromkeys(map(curves.meaning, names)))}. '
     'Bands are 95% intervals.'
     + (' Open points were not trained.' if hollow else ''),
   )
   if published.comparable(evaluation.config):
     yield from _beside_published(evaluation)
   yield from _kept(evaluation)
-  names = list(curves.main(evaluation.rows))
   header, cells = tables.cells(evaluation.rows, names)
-  yield blocks.Table(header, cells, tables.STAR if hollow else '')
+  yield blocks.Table(
+    header,
+    cells,
+    tables.STAR if hollow else '',
+    fold=tables.fold(cells, 'dimensions'),
+  )
 
 
 def _beside_published(evaluation):

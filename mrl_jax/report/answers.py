@@ -5,19 +5,19 @@ Each returns '' where the rows that it needs are missing.
 
 from collections.abc import Mapping, Sequence
 
-from mrl_jax.report import blocks, cascade, curves
+from mrl_jax.report import blocks, curves, search
 from mrl_jax.rows import Row
 
 # Main curve -> the words before its percent.
 SUBJECTS = {
-  'linear/top1': 'the linear head is right on',
-  'probe/top1': 'a linear classifier is right on',
-  'knn/top1': 'the nearest row has the right class for',
-  'knn/weighted': 'the vote of the nearest rows is right on',
+  'linear/top1': 'The linear head is right on',
+  'probe/top1': 'A new linear classifier is right on',
+  'knn/top1': 'The nearest row has the right class for',
+  'knn/weighted': 'A vote of near rows is right on',
   'retrieval/map@10': 'mAP@10 is',
 }
 RANKINGS = {
-  'retrieval/top1': 'the first row is right for',
+  'retrieval/top1': 'The first row is right for',
   'retrieval/ndcg@10': 'nDCG@10 is',
   'retrieval/mrr@10': 'MRR@10 is',
   'retrieval/map@10': 'mAP@10 is',
@@ -33,8 +33,8 @@ def how_accurate(evaluation) -> str:
     level = _level(points)
     if level is not points[-1]:
       words += (
-        f' From {level["dim"]:g} dimensions on, no loss against all can be '
-        'seen: the intervals overlap.'
+        f' From {level["dim"]:g} dimensions on, the intervals overlap with '
+        'that of all.'
       )
     return words
   return ''
@@ -58,9 +58,9 @@ def is_nested(evaluation) -> str:
       verdict = 'In part, PCA keeps more: '
   words = (
     f'{verdict}the first {dim:g} of {evaluation.width:g} dimensions are right '
-    f'on {_share(first)}, {dim:g} random ones on {_share(other)}'
+    f'on {share(first)}, {dim:g} random ones on {share(other)}'
   )
-  return words + (f', {dim:g} of a PCA on {_share(pca)}.' if pca else '.')
+  return words + (f', {dim:g} of a PCA on {share(pca)}.' if pca else '.')
 
 
 def cheap_queries(evaluation) -> str:
@@ -76,28 +76,25 @@ def cheap_queries(evaluation) -> str:
   if bounded and not saving:
     return (
       'Not shown: no rule with bounded risk uses fewer than all '
-      f'{bounded[0]["dim"]:g} dimensions on these queries; '
-      f'{_share(bounded[0])} are right.'
+      f'{bounded[0]["dim"]:g} dimensions on these queries, where '
+      f'{share(bounded[0])} are right.'
     )
-  verdict = 'Yes: ' if saving else ''
   for row in saving or curves.deepest(policies.get('paper', ())):
-    words = (
-      f'{verdict}with {row["expected_dim"]:.1f} of {row["dim"]:g} dimensions '
-      f'on average, {_share(row)} are right'
+    words = f'{share(row)} are right'
+    if fixed := evaluation.detail('cascade', 'fixed'):
+      words += f', {_fixed(fixed[-1])} with all on every query'
+    verdict = 'Yes, with' if saving else 'With'
+    return (
+      f'{verdict} {row["expected_dim"]:.1f} of {row["dim"]:g} dimensions on '
+      f'average: {words}.'
     )
-    fixed = evaluation.detail('cascade', 'fixed')
-    against = ''
-    if fixed:
-      against = f', with all on every query {_fixed(fixed[-1])}'
-    label = cascade.policy_label(row['variant'])
-    return f'{words}{against} ({label}).'
   return ''
 
 
 def _fixed(point: Mapping) -> str:
   """A point of cascade.json, whose keys are not those of a row."""
   names = {'value': 'accuracy', 'ci_low': 'low', 'ci_high': 'high'}
-  return _share({key: point[name] for key, name in names.items()})
+  return share({key: point[name] for key, name in names.items()})
 
 
 def right_first(evaluation) -> str:
@@ -109,47 +106,53 @@ def right_first(evaluation) -> str:
 
 
 def how_fast(evaluation) -> str:
-  """The fastest method that finds nearly all, against the exact search."""
+  """The fastest method that finds nearly all, against all of every row."""
   timed = [
     entry
     for entry in evaluation.detail('search', 'methods')
     if entry.get('milliseconds_batch') and (entry.get('recall') or 0) >= ENOUGH
   ]
+  timed.sort(key=lambda entry: entry['milliseconds_batch'])
   exact = [
     entry
     for entry in timed
-    if (entry['method'], entry['dim']) == ('prefix', evaluation.width)
+    if entry['method'] in ('prefix', 'device')
+    and entry['dim'] == evaluation.width
   ]
   if not exact:
     return ''
-  fast = min(timed, key=lambda entry: entry['milliseconds_batch'])
-  whole = f'{exact[0]["milliseconds_batch"]:.2g} ms a query'
+  fast, whole = timed[0], f'{exact[0]["milliseconds_batch"]:.2g} ms a query'
   if fast is exact[0]:
     return (
-      f'Nothing that finds {ENOUGH:.0%} of the true neighbours is faster than '
-      f'comparing with every row in all {evaluation.width:g} dimensions: '
-      f'{whole}.'
+      f'Comparing with every row in all {evaluation.width:g} dimensions takes '
+      f'{whole}; nothing that finds {ENOUGH:.0%} of the true neighbours is '
+      'faster here.'
     )
-  points = evaluation.by('variant', 'search', 'recall').get(fast['method'], ())
-  found = next(
-    (
-      _share(row)
-      for row in points
-      if (row['dim'], row['value']) == (fast['dim'], fast['recall'])
-    ),
-    f'{blocks.percent(fast["recall"], 1)}%',
-  )
+  label = search.METHODS.get(fast['method'], (fast['method'],))[0]
   about = f' ({fast["about"]})' if fast.get('about') else ''
   return (
-    f'In {fast["milliseconds_batch"]:.2g} ms a query {fast["method"]}{about} '
-    f'finds {found} of the true neighbours; comparing with every row in all '
-    f'{evaluation.width:g} dimensions takes {whole}.'
+    f'In {fast["milliseconds_batch"]:.2g} ms a query, {label}{about} finds '
+    f'{_found(evaluation, fast)} of the true neighbours; comparing with every '
+    f'row in all {evaluation.width:g} dimensions takes {whole}.'
   )
+
+
+def _found(evaluation, entry: Mapping) -> str:
+  """The recall of a method with the interval of its row, if there is one."""
+  points = evaluation.by('variant', 'search', 'recall').get(entry['method'], ())
+  sought = entry['dim'], entry['recall']
+  for row in points:
+    if (row['dim'], row['value']) == sought:
+      return share(row)
+  return f'{blocks.percent(entry["recall"], 1)}%'
 
 
 def format_cost(evaluation) -> str:
-  """What int8 and binary keep at the full width."""
-  for metric, word in (('top1', '1-NN'), ('recall', 'the true neighbours')):
+  """What each number format keeps at the full width."""
+  for metric, words in (
+    ('top1', 'right answers by 1-NN'),
+    ('recall', 'nearest rows'),
+  ):
     formats = evaluation.by('variant', 'precision', metric)
     kept = [
       f'{name} {_kept(row)}'
@@ -159,29 +162,28 @@ def format_cost(evaluation) -> str:
     ]
     if kept:
       return (
-        f'With all {evaluation.width:g} dimensions, of {word} in float32: '
-        f'{"; ".join(kept)}.'
+        f'Of the {words} that float32 gives with all {evaluation.width:g} '
+        f'dimensions, {"; ".join(kept)}.'
       )
   return ''
 
 
 def _kept(row: Row) -> str:
   """What is kept of the full quality; never more than all of it."""
-  share = blocks.number(32 * row['dim'] / (8 * row['bytes']))
-  low = row['kept_low']
+  size = blocks.number(4 * row['dim'] / row['bytes'])
   if row['kept'] >= 1:
-    lost = blocks.percent(max(0, 1 - low), 1)
-    words = f'loses nothing that is seen (at most {lost}%)'
+    lost = blocks.percent(max(0, 1 - row['kept_low']), 1)
+    words = f'loses none that can be seen (at most {lost}%)'
   else:
-    row = {'value': row['kept'], 'ci_low': low, 'ci_high': row['kept_high']}
-    words = f'keeps {_share(row | {"ci_high": min(1, row["ci_high"])})}'
-  return f'{words} at 1/{share} of the bytes'
+    ends = {'ci_low': row['kept_low'], 'ci_high': min(1, row['kept_high'])}
+    words = f'keeps {share({"value": row["kept"], **ends})}'
+  return f'{words} at 1/{size} of the bytes'
 
 
 def trusted(evaluation) -> str:
   """How far confidence is off at both ends."""
   points = curves.deepest(evaluation.curve('calibration/ece'))
-  return _ends('its stated confidence is off by', points)
+  return _ends('The stated confidence is off by', points, ' points')
 
 
 def bad_images(evaluation) -> str:
@@ -193,8 +195,8 @@ def bad_images(evaluation) -> str:
   if not clean or not mean:
     return ''
   return (
-    f'With all {mean[0]["dim"]:g} dimensions, {_share(mean[0])} of corrupted '
-    f'images are classified right, {_share(clean[0])} of clean ones.'
+    f'With all {mean[0]["dim"]:g} dimensions, {share(mean[0])} of corrupted '
+    f'images are classified right, {share(clean[0])} of clean ones.'
   )
 
 
@@ -206,7 +208,7 @@ def which_classes(evaluation) -> str:
   )
   if not rare or not frequent:
     points = curves.deepest(evaluation.curve('classes/per_class'))
-    return _ends('the mean class is right on', points)
+    return _ends('The mean class is right on', points)
   few, full = rare[0], rare[-1]
   verdict = 'Neither rare nor frequent ones for sure'
   if full['ci_high'] < frequent[-1]['ci_low']:
@@ -214,16 +216,16 @@ def which_classes(evaluation) -> str:
   elif full['ci_low'] > frequent[-1]['ci_high']:
     verdict = 'The frequent ones'
   return (
-    f'{verdict}: rare classes are right on {_share(full)} with all '
-    f'{full["dim"]:g} dimensions and {_share(few)} with {few["dim"]:g}, '
-    f'frequent ones on {_share(frequent[-1])} and {_share(frequent[0])}.'
+    f'{verdict}: rare classes are right on {share(full)} with all '
+    f'{full["dim"]:g} dimensions and {share(few)} with {few["dim"]:g}, '
+    f'frequent ones on {share(frequent[-1])} and {share(frequent[0])}.'
   )
 
 
 def how_far_apart(evaluation) -> str:
   """How often a pair of one class is more alike than one of two."""
   points = curves.deepest(evaluation.curve('cosine/separation'))
-  return _ends('a pair of one class is more alike than one of two in', points)
+  return _ends('A pair of one class is more alike than one of two in', points)
 
 
 def in_examples(evaluation) -> str:
@@ -242,14 +244,14 @@ def in_examples(evaluation) -> str:
   return f'Neighbours of the right class, of {len(examples)} images: {shares}.'
 
 
-def _ends(subject: str, points: Sequence[Row]) -> str:
+def _ends(subject: str, points: Sequence[Row], unit: str = '%') -> str:
   """A curve at the full width and at its smallest dimension."""
   if not points:
     return ''
   small, full = points[0], points[-1]
-  words = f'With all {full["dim"]:g} dimensions {subject} {_share(full)}'
+  words = f'{subject} {share(full, unit)} with all {full["dim"]:g} dimensions'
   if small is not full:
-    words += f', with {small["dim"]:g} {_share(small)}'
+    words += f', {share(small, unit)} with {small["dim"]:g}'
   return f'{words}.'
 
 
@@ -263,12 +265,12 @@ def _level(points: Sequence[Row]) -> Row:
   return level
 
 
-def _share(row: Mapping) -> str:
+def share(row: Mapping, unit: str = '%') -> str:
   """`91.2% (90.0 to 92.3)`."""
   value, low, high = (
     blocks.percent(row[key], 1) for key in ('value', 'ci_low', 'ci_high')
   )
-  return f'{value}% ({low} to {high})'
+  return f'{value}{unit} ({low} to {high})'
 
 
 def _by_dim(points: Sequence[Row] | None) -> dict[float, Row]:

@@ -31,7 +31,7 @@ class Key:
 class Picture:
   """A drawing (inline SVG, trusted), its title and the key to its lines.
 
-  `file` is a picture of the same beside the report: what Markdown shows.
+  `file` is a picture beside the report, `alt` its name: Markdown shows it.
   """
 
   title: str
@@ -39,6 +39,7 @@ class Picture:
   keys: Sequence[Key] = ()
   note: str = ''
   file: str = ''
+  alt: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """The first screen: the decision, its reason, one table, one curve."""
 
 import dataclasses
+import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mrl_jax import rows
-from mrl_jax.report import blocks, charts, curves, headline
+from mrl_jax.report import answers, blocks, charts, curves, headline
 from mrl_jax.rows import Row
 
 PICTURE = 'accuracy_vs_dimension.png'  # beside the report
@@ -118,10 +119,11 @@ def _reason(measures: Sequence[Sequence[Row]], dim: float) -> str:
     full, by_dim = points[-1], {row['dim']: row for row in points}
     noun = _noun(full)
     words = f'{noun[:1].upper()}{noun[1:]}: '
-    if dim in by_dim:
-      words += f'{_short(by_dim[dim])}% with {dim:g} dimensions'
+    if dim not in by_dim:
+      continue
+    words += f'{answers.share(by_dim[dim])} with {dim:g} dimensions'
     if dim != full['dim'] and full['value'] < 1:
-      words += f', {_short(full)}% with all {full["dim"]:g}'
+      words += f', {answers.share(full)} with all {full["dim"]:g}'
     sentences.append(words + '.')
   return ' '.join(sentences)
 
@@ -133,7 +135,7 @@ def _short(row: Row | None) -> str:
   value, low, high = (
     blocks.percent(row.get(key), 1) for key in ('value', 'ci_low', 'ci_high')
   )
-  return f'{value} ({low} to {high})'
+  return f'{value} ({low}\xa0to\xa0{high})'  # brackets stay in one line
 
 
 def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
@@ -152,7 +154,8 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   note += ' Open points were not trained.' * any(it.hollow for it in lines)
   title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
   picture = charts.draw(title, axes, lines, note)
-  return dataclasses.replace(picture, file=PICTURE)
+  alt = 'Accuracy by dimension'
+  return dataclasses.replace(picture, file=PICTURE, alt=alt)
 
 
 def _table(
@@ -165,7 +168,7 @@ def _table(
   also = {row['dim']: row for row in recall}
   times = _times(evaluation)
   columns = {
-    'dimensions': [
+    'dims': [
       f'{row["dim"]:g}' + ', chosen' * (row is chosen) for row in points
     ],
     f'{_noun(points[0])}, %': [_short(row) for row in points],
@@ -176,11 +179,11 @@ def _table(
     ]
   columns['bytes a vector'] = [blocks.number(4 * r['dim']) for r in points]
   if times:
-    columns['ms a query'] = [_time(times.get(row['dim'])) for row in points]
+    columns['ms a query'] = _milliseconds(points, times)
   return blocks.Table(
     list(columns),
     list(zip(*columns.values())),
-    _about(points, recall, times),
+    _about(evaluation, points, recall, chosen),
     chosen=next((i for i, r in enumerate(points) if r is chosen), None),
   )
 
@@ -194,15 +197,30 @@ def _times(evaluation) -> dict[float, float]:
   }
 
 
-def _time(value: float | None) -> str:
-  return '-' if value is None else f'{value:.2g}'
+def _milliseconds(
+  points: Sequence[Row], times: Mapping[float, float]
+) -> list[str]:
+  """The times of rows, with as many decimals as two digits of the least."""
+  digits = max(0, 1 - math.floor(math.log10(min(times.values()))))
+  return [
+    f'{times[row["dim"]]:,.{digits}f}' if row['dim'] in times else '-'
+    for row in points
+  ]
 
 
-def _about(points: Sequence[Row], recall: Sequence[Row], times) -> str:
-  """Where the columns come from."""
+def _about(
+  evaluation, points: Sequence[Row], recall: Sequence[Row], chosen: Row | None
+) -> str:
+  """Where the columns come from, and what the choice weighs as it is stored."""
   words = ['Bytes: numbers of 4 bytes (float32).']
+  advice = evaluation.recommendation
+  if chosen is not None and advice.get('precision', 'float32') != 'float32':
+    words.append(
+      f'The choice is stored in {advice["precision"]}'
+      + (f': {advice["bytes"]:,} bytes.' if 'bytes' in advice else '.')
+    )
   if recall and recall[0]['n'] != points[0]['n']:
     words.append(f'Same rows: of {recall[0]["n"]:,} queries.')
-  if times:
+  if _times(evaluation):
     words.append('Time: comparing with every row, many queries at once.')
   return ' '.join(words)

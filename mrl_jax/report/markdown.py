@@ -28,7 +28,7 @@ def _contents(section: blocks.Section) -> list[str]:
       out += [tables.grid(list(map(plain, block.header)), lines)]
       out += [plain(block.note)] * bool(block.note)
     elif isinstance(block, blocks.Picture) and block.file:
-      out += [f'![{plain(block.title)}]({block.file})']
+      out += [f'![{plain(block.alt or block.title)}]({block.file})']
     elif isinstance(block, blocks.Code):
       out += [f'### {plain(block.title)}', fenced(block.text)]
   return out

@@ -115,6 +115,8 @@ CHAPTERS = (
 
 ORDER = {blocks.Text: 0, blocks.Picture: 1}  # of a chapter; then the rest
 
+EVERYTHING = 'All numbers'
+
 # What files of another version, or cut off, may raise.
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
@@ -174,7 +176,7 @@ def _sections(evaluation: results.Evaluation) -> list[blocks.Section]:
     if drawn or answer:
       contents = [blocks.Text(it, strong=True) for it in answer] + drawn
       sections.append(blocks.Section(chapter.question, contents, chapter.link))
-  sections.append(blocks.Section('All numbers', tables.full(evaluation)))
+  sections.append(blocks.Section(EVERYTHING, tables.full(evaluation)))
   context = [blocks.Text(note) for note in notes] + _context(evaluation)
   if context:
     sections.append(
@@ -195,6 +197,7 @@ def _brief(sections: list[blocks.Section]) -> list[blocks.Section]:
       ],
     )
     for section in sections
+    if section.title != EVERYTHING
   ]
   where = blocks.Text(
     'Every number stands in results.jsonl, the curves in curves.csv, the long '

@@ -22,14 +22,14 @@ display:flex;gap:.2rem 1rem;flex-wrap:wrap;font-size:.9rem}
 white-space:nowrap;scrollbar-width:none}}
 a{color:var(--ink)}.soft{color:var(--soft);font-size:.9rem;margin:.3rem 0}
 .strong{font-size:1.1rem;font-weight:600;border-left:.3rem solid var(--c0);
-padding-left:.8rem;margin:.5rem 0;max-width:52rem}
+padding-left:.8rem;margin:.5rem 0;max-width:60rem}
 .two{display:grid;gap:0 2.5rem;grid-template-columns:minmax(0,1fr)}
 .two .strong{font-size:1.25rem;line-height:1.3}.two .figures{display:block}
 @media(min-width:60rem){.two{grid-template:"head curve" auto
 "tail curve" 1fr/minmax(0,35rem) minmax(0,1fr)}.head{grid-area:head}
 .curve{grid-area:curve}.tail{grid-area:tail}}
 .figures{display:grid;gap:1.5rem 2rem;margin:.8rem 0;
-grid-template-columns:repeat(auto-fit,minmax(min(100%%,24rem),1fr))}
+grid-template-columns:repeat(auto-fill,minmax(min(100%%,26rem),1fr))}
 .figures>*{min-width:0}figure{margin:0;max-width:38rem}
 svg{width:100%%;height:auto;display:block}
 figcaption{font-weight:600}.keys{display:flex;flex-wrap:wrap;gap:0 1rem;
@@ -41,8 +41,9 @@ border-bottom:1px solid var(--line)}th{vertical-align:bottom;line-height:1.2}
 td:first-child,th:first-child{text-align:left;padding-left:.3rem}
 .chosen{background:var(--panel);font-weight:600}
 .chosen td{border-bottom-color:var(--ink);border-top:1px solid var(--ink)}
-.two th{white-space:normal}
-@media(max-width:40rem){.two th,.two td{padding:.2rem .3rem;font-size:.8rem}}
+.two th,.two td{white-space:normal;padding:.25rem .4rem;font-size:.85rem}
+@media(min-width:40rem){.two td{white-space:nowrap}}
+@media(max-width:40rem){.two th,.two td{padding:.2rem .15rem;font-size:.78rem}}
 pre{background:var(--panel);padding:1rem;
 overflow-x:auto;font-size:.85rem}summary{cursor:pointer;padding:.2rem 0}
 .strip{display:flex;gap:.5rem;overflow-x:auto;padding:.3rem 0}
