@@ -26,7 +26,7 @@ def against_dimension(evaluation):
     header,
     cells,
     tables.STAR if hollow else '',
-    fold=tables.fold(cells, 'dimensions'),
+    fold=tables.folded(cells, 'dimensions'),
   )
 
 

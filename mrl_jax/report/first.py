@@ -24,22 +24,48 @@ CLASSES = {'probe': 'classes', 'few_shot': 'classes'}
 SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'precision')
 
 
-def screen(evaluation):
-  """Blocks: what to deploy and why, the curve, the table, what is odd."""
-  decision = next(iter(headline.words(evaluation)), '')
-  if decision:
-    yield blocks.Text(decision, strong=True)
-  points = _measure(evaluation)
+def decide(evaluation):
+  """What to deploy, in strong words."""
+  for words in headline.words(evaluation)[:1]:
+    yield blocks.Text(words, strong=True)
+
+
+def reason(evaluation):
+  """Quality and recall at the chosen dimension and at the full width."""
+  points, recall, chosen = _measured(evaluation)
+  if chosen is not None:
+    yield blocks.Text(_why([points, recall], chosen['dim']))
+
+
+def main_curve(evaluation):
+  """One measure against the dimension, its values at its points."""
+  points, _, chosen = _measured(evaluation)
   if points:
-    chosen = _chosen(evaluation, points)
-    recall = _recall(evaluation)
-    if recall and rows.curve_name(recall[0]) == rows.curve_name(points[0]):
-      recall = []
-    if chosen is not None:
-      yield blocks.Text(_reason([points, recall], chosen['dim']))
     yield _curve(points, chosen)
+
+
+def main_table(evaluation):
+  """A line per dimension: quality, recall, bytes and time."""
+  points, recall, chosen = _measured(evaluation)
+  if points:
     yield _table(evaluation, points, recall, chosen)
-  yield from blocks.sentences(evaluation, 'evaluation', 'notes')
+
+
+def oddities(evaluation):
+  """What is odd about the data."""
+  return blocks.sentences(evaluation, 'evaluation', 'notes')
+
+
+def _measured(evaluation) -> tuple[list[Row], list[Row], Row | None]:
+  """The rows of the measure, those of the recall, and the chosen row."""
+  points, recall = _measure(evaluation), _recall(evaluation)
+  if (
+    points
+    and recall
+    and rows.curve_name(recall[0]) == rows.curve_name(points[0])
+  ):
+    recall = []
+  return points, recall, _chosen(evaluation, points)
 
 
 def data(evaluation) -> str:
@@ -112,7 +138,7 @@ def _noun(row: Row) -> str:
   return curves.meaning(rows.curve_name(row))
 
 
-def _reason(measures: Sequence[Sequence[Row]], dim: float) -> str:
+def _why(measures: Sequence[Sequence[Row]], dim: float) -> str:
   """Each measure at the chosen dimension and at the full width."""
   sentences = []
   for points in filter(None, measures):
@@ -139,7 +165,7 @@ def _short(row: Row | None) -> str:
 
 
 def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
-  """One measure against the dimension, its values at its points."""
+  """The drawing of these rows."""
   name, noun = rows.curve_name(points[0]), _noun(points[0])
   lines = curves.lines(noun, points, curves.colour(name))
   axes = charts.Axes(
@@ -164,7 +190,7 @@ def _table(
   recall: Sequence[Row],
   chosen: Row | None,
 ) -> blocks.Table:
-  """A line per dimension: quality, recall, bytes and time."""
+  """The table of these rows."""
   also = {row['dim']: row for row in recall}
   times = _times(evaluation)
   columns = {

@@ -30,6 +30,15 @@ from mrl_jax.report import (
   tables,
 )
 
+# What the first screen holds, from top to bottom.
+SCREEN = (
+  first.decide,
+  first.reason,
+  first.main_curve,
+  first.main_table,
+  first.oddities,
+)
+
 
 class Chapter(NamedTuple):
   """A question, its name in the navigation, its answer, what follows.
@@ -115,6 +124,7 @@ CHAPTERS = (
 
 ORDER = {blocks.Text: 0, blocks.Picture: 1}  # of a chapter; then the rest
 
+PERCENT = 'Percent; in brackets the 95% interval.'
 EVERYTHING = 'All numbers'
 
 # What files of another version, or cut off, may raise.
@@ -131,14 +141,8 @@ def write(folder: str | Path, workdir: str | Path) -> Path:
   folder = Path(folder)
   evaluation = results.read_evaluation(folder, workdir)
   pictures.accuracy_vs_dimension(folder / first.PICTURE, evaluation.rows)
-  step = evaluation.step
-  sub = f'{evaluation.name}, step {step:,}'
-  if not isinstance(step, int):
-    sub = evaluation.name
-  if data := first.data(evaluation):
-    sub += f'. {data}'
-  sub += '. Percent; in brackets the 95% interval.'
   sections = _sections(evaluation)
+  sub = _sub(evaluation)
   path = folder / 'report.html'
   path.write_text(
     markup.page(first.QUESTION, sub, sections, evaluation.name),
@@ -148,6 +152,15 @@ def write(folder: str | Path, workdir: str | Path) -> Path:
     markdown.page(first.QUESTION, sub, _brief(sections)), encoding='utf-8'
   )
   return path
+
+
+def _sub(evaluation: results.Evaluation) -> str:
+  """The run, its step, how much of what data, and what numbers are."""
+  step = evaluation.step
+  name = f', step {step:,}' if isinstance(step, int) else ''
+  data = ''.join(_draw(first.data, evaluation, []))
+  sentences = [evaluation.name + name, data, PERCENT]
+  return '. '.join(filter(None, sentences))
 
 
 def save(
@@ -165,7 +178,7 @@ def save(
 def _sections(evaluation: results.Evaluation) -> list[blocks.Section]:
   """The first screen, the chapters that have something, all numbers."""
   notes = list(evaluation.notes)
-  screen = _draw(first.screen, evaluation, notes)
+  screen = [it for part in SCREEN for it in _draw(part, evaluation, notes)]
   sections = [blocks.Section(first.QUESTION, screen)]
   for chapter in CHAPTERS:
     answer = [it for it in _draw(chapter.answer, evaluation, notes) if it]

@@ -102,7 +102,7 @@ def methods(evaluation):
       [COLUMNS[key] for key in columns],
       [[_cell(entry.get(key), key) for key in columns] for entry in entries],
       'Products are multiply-adds of one query.',
-      fold=tables.fold(entries, 'methods'),
+      fold=tables.folded(entries, 'methods'),
     )
   for name, why in evaluation.detail('search', 'left_out', {}).items():
     yield blocks.Text(f'Not measured: {name}, {why}.')

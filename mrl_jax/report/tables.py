@@ -137,7 +137,7 @@ def _cell(text: str) -> str:
   return blocks.visible(text).replace('|', '\\|')
 
 
-def fold(lines: Sequence, noun: str) -> str:
+def folded(lines: Sequence, noun: str) -> str:
   """The title under which a long table is closed at first, '' for others."""
   return f'All {len(lines)} {noun}' if len(lines) > LONG else ''
 
