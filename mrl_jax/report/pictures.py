@@ -74,8 +74,11 @@ def _plot(axes, line: charts.Line) -> None:
     color=shade,
     linestyle=line.style,
     linewidth=1.8,
-    label=blocks.visible(line.label),
   )
+  axes.plot(
+    [], [], line.marker, color=shade, linestyle=line.style,
+    label=blocks.visible(line.label),
+  )  # fmt: skip
   for x, y in zip(line.x, line.y):
     axes.plot(
       x,

@@ -55,8 +55,8 @@ border:.2rem solid var(--line)}.right img{border-color:var(--good)}
 font-size:10pt}nav{display:none}details::details-content{display:block;
 content-visibility:visible}details>*{display:block}.wide,pre,.strip{
 overflow:visible}pre{white-space:pre-wrap}.strip{flex-wrap:wrap}
-th,td{white-space:normal;padding:.1rem .3rem}
-figure,tr,.strip{break-inside:avoid}h2,h3,summary{break-after:avoid}}
+table{font-size:7.5pt}th,td{white-space:normal;padding:.1rem .3rem;
+overflow-wrap:anywhere}figure,tr,.strip{break-inside:avoid}h2,h3,summary{break-after:avoid}}
 """
 
 

@@ -94,6 +94,18 @@ def test_markdown_is_short_and_shows_the_picture(whole):
   assert 'results.jsonl' in written
 
 
+def test_paper_is_light_open_and_unbroken(whole):
+  rules = whole[1].split('<style>')[1].split('</style>')[0].replace('\n', '')
+  screen, paper = rules.split('@media print')
+  assert '@media screen and (prefers-color-scheme:dark)' in screen
+  assert 'prefers-color-scheme' not in screen.replace('screen and (pref', '')
+  assert 'color-scheme:light}' in paper and 'dark' not in paper
+  opened = re.search(r'details::details-content\{([^}]*)\}', paper)[1]
+  assert 'visibility:visible' in opened and 'details>*{display:block}' in paper
+  assert re.search(r'figure[^{]*\{break-inside:avoid\}', paper)
+  assert 'nav{display:none}' in paper
+
+
 def test_every_row_is_in_the_page(whole):
   _, text = whole
   for found in all_rows():
