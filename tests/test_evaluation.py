@@ -126,8 +126,8 @@ def test_a_part_evaluated_again_leaves_the_rest(whole, run_cli, tmp_path):
   expected['knn'] = expected['knn'] | {'neighbours': 3}
   assert new['options'] == expected
   assert new['environment']['time'] >= old['environment']['time']
-  page = (copy / 'eval' / '6' / 'report.md').read_text()
-  assert '"neighbours": 3' in page
+  page = (copy / 'eval' / '6' / 'report.html').read_text()
+  assert '&quot;neighbours&quot;: 3' in page
 
 
 @pytest.mark.slow

@@ -9,19 +9,25 @@ def against_dimension(evaluation):
   if not lines:
     return
   hollow = any(line.hollow for line in lines)
+  names = list(curves.main(evaluation.rows))
   yield from curves.against_dimension(
-    'Accuracy against dimension',
+    'Accuracy by dimension',
     '%',
     lines,
+    f'Shown: {"; ".join(dict.fromkeys(map(curves.meaning, names)))}. '
     'Bands are 95% intervals.'
     + (' Open points were not trained.' if hollow else ''),
   )
   if published.comparable(evaluation.config):
     yield from _beside_published(evaluation)
   yield from _kept(evaluation)
-  names = list(curves.main(evaluation.rows))
   header, cells = tables.cells(evaluation.rows, names)
-  yield blocks.Table(header, cells, tables.STAR if hollow else '')
+  yield blocks.Table(
+    header,
+    cells,
+    tables.STAR if hollow else '',
+    fold=tables.folded(cells, 'dimensions'),
+  )
 
 
 def _beside_published(evaluation):
@@ -39,7 +45,7 @@ def _beside_published(evaluation):
 
 
 def _kept(evaluation):
-  """What each size keeps of the full width, comparable across datasets."""
+  """What each size keeps of the full width."""
   lines = [
     _relative(line)
     for name, points in curves.main(evaluation.rows).items()
@@ -47,17 +53,23 @@ def _kept(evaluation):
     for line in curves.lines(curves.short(name), points, curves.colour(name))
     if len(line.x) > 1 and line.y[-1] > 0
   ]
-  if lines:
-    references = map(_relative, published.lines('linear/top1'))
-    yield charts.draw(
-      'Kept of the full width',
-      charts.Axes(
-        'share of the full width', '% of full width kept', shares=True
-      ),
-      [*lines, *references],
-      'Dotted, for context only: ResNet-50 on ImageNet-1K, widths 8 to 2048, '
-      f'linear top-1, {published.source("linear/top1")}.',
+  if not lines:
+    return
+  note = ''
+  if published.comparable(evaluation.config):
+    lines += map(_relative, published.lines('linear/top1'))
+    note = (
+      'Dotted: ResNet-50 on the same data, widths 8 to 2048, linear top-1, '
+      f'{published.source("linear/top1")}.'
     )
+  yield charts.draw(
+    'Kept of what all dimensions reach',
+    charts.Axes(
+      'share of the dimensions', '% of the result with all', shares=True
+    ),
+    lines,
+    note,
+  )
 
 
 def _relative(line: charts.Line) -> charts.Line:

@@ -4,10 +4,10 @@ from mrl_jax.report import curves, published
 
 # Variant -> label and colour.
 WAYS = {
-  'prefix': ('prefix', 0),
+  'prefix': ('first dimensions', 0),
   'pca': ('PCA', 1),
   'svd': ('SVD', 3),
-  'random_subset': ('random subset', 2),
+  'random_subset': ('random dimensions', 2),
   'random_projection': ('random projection', 4),
   'random_rotation': ('random rotation', 5),
   'ff': ('trained at that size (FF)', 7),
@@ -32,5 +32,8 @@ def baselines(evaluation):
     if lines and published.comparable(evaluation.config):
       lines += published.lines(beside, published.BASELINES)
     yield from curves.against_dimension(
-      f'Baselines at the same size, {word}', '%', lines
+      f'Other ways to the same size, {word}',
+      'right, %',
+      lines,
+      'PCA and SVD keep the directions that vary most.',
     )

@@ -29,22 +29,31 @@ class Key:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-  """A drawing (inline SVG, trusted), its title and the key to its lines."""
+  """A drawing (inline SVG, trusted), its title and the key to its lines.
+
+  `file` is a picture beside the report, `alt` its name: Markdown shows it.
+  """
 
   title: str
   svg: str
   keys: Sequence[Key] = ()
   note: str = ''
+  file: str = ''
+  alt: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Cells of text. With `fold` it is closed at first, under that title."""
+  """Cells of text. With `fold` it is closed at first, under that title.
+
+  `chosen` is the index of a line that stands out.
+  """
 
   header: Sequence[str]
   lines: Sequence[Sequence[str]]
   note: str = ''
   fold: str = ''
+  chosen: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +87,11 @@ class Code:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """Blocks under one heading."""
+  """Blocks under one heading; `link` is its name where that is too long."""
 
   title: str
   blocks: Sequence
+  link: str = ''
 
 
 def sentences(evaluation, evaluator: str, key: str = 'text'):

@@ -3,7 +3,10 @@
 from mrl_jax.report import blocks, charts, curves
 
 # Metric -> label and colour.
-METRICS = {'ece': ('equal widths', 0), 'ece_adaptive': ('equal counts', 1)}
+METRICS = {
+  'ece': ('bins of equal width', 0),
+  'ece_adaptive': ('bins of equal size', 1),
+}
 FEWEST = 10  # examples of a bin that say something of its accuracy
 
 
@@ -13,7 +16,11 @@ def expected_error(evaluation):
   if lines:
     yield from blocks.sentences(evaluation, 'calibration')
   yield from curves.against_dimension(
-    'Calibration error (ECE)', '%', lines, y_from_zero=True
+    'How far confidence is off (ECE)',
+    'points',
+    lines,
+    'The mean distance between the confidence stated and the share right.',
+    y_from_zero=True,
   )
 
 
@@ -33,7 +40,7 @@ def diagram(evaluation):
     if bins:
       lines.append(
         charts.Line(
-          f'{dim} dims',
+          f'{dim} dimensions',
           [100 * it['confidence'] for it in bins],
           [100 * it['accuracy'] for it in bins],
           colour=colour,
@@ -42,9 +49,9 @@ def diagram(evaluation):
       )
   if lines:
     yield charts.draw(
-      'Accuracy of what it is sure of',
-      charts.Axes('confidence, %', 'accuracy, %', diagonal=True),
+      'Is it right as often as it is sure?',
+      charts.Axes('stated confidence, %', 'right, %', diagonal=True),
       lines,
-      'On the diagonal, confidence is right. Only bins of at '
-      f'least {FEWEST} examples are drawn.',
+      'On the diagonal, confidence is true; above it, the answer is better '
+      f'than stated. Points of at least {FEWEST} queries.',
     )

@@ -7,9 +7,9 @@ from mrl_jax.report import blocks, charts, curves, published
 # Family of policies -> label and colour.
 FAMILIES = {
   'paper': ("the paper's thresholds", 1),
-  'conditional': ('thresholds on those that arrive', 3),
-  'joint': ('joint search', 4),
-  'risk': ('bounded risk', 5),
+  'conditional': ('thresholds set one after the other', 3),
+  'joint': ('thresholds set together', 4),
+  'risk': ('few lost for sure', 5),
 }
 
 
@@ -29,14 +29,15 @@ def cascade(evaluation):
   if published.comparable(evaluation.config):
     lines += published.lines('cascade/top1.paper', {'cascade': (6, 'o')})
   yield charts.draw(
-    'Accuracy against the expected dimension',
+    'Right answers against the dimensions used',
     charts.Axes(
-      'dimension used, mean over examples',
-      'top-1, %',
+      'dimensions used, mean of the queries',
+      'right, %',
       dims=curves.dims(*fixed) or [evaluation.width],
     ),
     lines,
-    'No threshold was chosen on the examples reported.',
+    'A query stops at few dimensions where the answer is sure. No threshold '
+    'was chosen on the queries shown.',
   )
   yield from blocks.sentences(evaluation, 'cascade', 'texts')
   yield _table([row for points in families.values() for row in points])
@@ -59,14 +60,17 @@ def _fixed(evaluation) -> list[charts.Line]:
   ]
   for name in ('linear/top1', 'probe/top1'):
     points = points or evaluation.curve(name)
-  return curves.lines('fixed dimension', points, 0)
+  return curves.lines('the same for all queries', points, 0)
 
 
 def _oracle(evaluation) -> list[charts.Line]:
   """The smallest dimension that is right, if one knew it; and the vote."""
   lines = []
-  for label, colour in (('oracle', 2), ('vote', 6)):
-    points = evaluation.curve(f'agreement/{label}')
+  for metric, label, colour in (
+    ('oracle', 'if the best were known', 2),
+    ('vote', 'majority of the dimensions', 6),
+  ):
+    points = evaluation.curve(f'agreement/{metric}')
     points = [{'expected_dim': row['dim'], **row} for row in points]
     lines += _dots(label, points, colour)
   return lines
@@ -78,7 +82,7 @@ def _family(policy: str) -> tuple[str, str]:
 
 
 def policy_label(policy: str) -> str:
-  """`joint16` as 'joint search, 16 dims', `risk0.01` as 'bounded risk, 1%'."""
+  """`risk0.01` as 'few lost for sure, 1%', `joint16` with '16 dims'."""
   family, target = _family(policy)
   label = FAMILIES.get(family, (family,))[0]
   if not target:
@@ -91,7 +95,7 @@ def policy_label(policy: str) -> str:
 def _table(points: list) -> blocks.Table:
   columns = ('expected_dim', 'cumulative')
   return blocks.Table(
-    ['policy', 'top-1, %', 'mean dim', 'sum of dims tried', 'deviation'],
+    ['rule', 'right, %', 'dimensions, mean', 'compared in all', 'spread'],
     [
       [
         policy_label(row.get('variant', '')),
@@ -101,6 +105,7 @@ def _table(points: list) -> blocks.Table:
       ]
       for row in points
     ],
-    'The sum counts every dimension tried on the way. The deviation is that '
-    'of the accuracy over splits, in points.',
+    'A query that goes on is compared again with more dimensions; the fourth '
+    'column adds them up. The spread is the deviation over splits of the '
+    'queries, in points.',
   )

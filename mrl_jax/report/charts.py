@@ -8,10 +8,15 @@ from collections.abc import Sequence
 
 from mrl_jax.report import blocks
 
-# Okabe and Ito's colours, for eyes of all kinds; darker where white needs it.
+# Near Okabe and Ito's colours, moved until eyes without green cones tell any
+# two apart and each stands out from the ground (tests/report/test_colours.py).
 COLOURS = (
-  '#0072b2 #d55e00 #009e73 #aa3377 #c98500 #3aa0d8 #6b6b6b #222222 '
+  '#0c6aab #bc4a00 #009e73 #ae3d83 #c98500 #289dd5 #606058 #222222 '
   '#8a5a2b'.split()
+)
+DARK = (
+  '#4bb0e8 #ff8a50 #2fc79a #e58ec8 #f8bb3f #a1dcfd #888c90 #e9e8e9 '
+  '#c9996b'.split()
 )
 MARKERS = 'osD^vPX*p'
 STYLES = {'-': 'solid', '--': (0, (5, 2)), ':': (0, (1, 1.6))}
@@ -43,7 +48,7 @@ class Line:
 @dataclasses.dataclass(frozen=True)
 class Axes:
   """What the axes say, and where they have ticks (log2 where `dims` or
-  `shares` of the full width)."""
+  `shares` of the full width). With `values`, points bear their y."""
 
   x: str
   y: str
@@ -54,6 +59,8 @@ class Axes:
   diagonal: bool = False
   bars: bool = False
   ticks: Sequence[str] = ()
+  values: bool = False
+  chosen: float | None = None  # the x of a point with a ring
 
 
 def draw(
@@ -79,6 +86,9 @@ def draw(
     plane = figure.add_subplot(facecolor='none')
     for line in lines:
       _plot(plane, line, axes, len(lines))
+    if axes.values:
+      for line in lines:
+        _tell(plane, line, axes)
     _frame(plane, axes)
     keys = [
       blocks.Key(line.label, line.colour, line.style, line.marker)
@@ -89,7 +99,7 @@ def draw(
       keys = []
     out = io.StringIO()
     figure.savefig(out, format='svg', transparent=True, metadata={'Date': None})
-  if len(lines) == 1 and axes.bars:
+  if len(lines) == 1 and (axes.bars or axes.values):
     keys = []
   return blocks.Picture(title, _clean(out.getvalue(), title), keys, note)
 
@@ -110,8 +120,8 @@ def _plot(plane, line: Line, axes: Axes, count: int) -> None:
         line.low,
         line.high,
         color=colour,
-        alpha=0.14 if count < 5 else 0.08,
-        linewidth=0,
+        alpha=0.3 if count == 1 else 0.18 if count < 5 else 0.1,
+        linewidth=0.6 if count == 1 else 0,
       )
     else:
       plane.vlines(line.x, line.low, line.high, color=colour, linewidth=1)
@@ -133,6 +143,27 @@ def _plot(plane, line: Line, axes: Axes, count: int) -> None:
       markersize=3 if line.style == ':' else 4.6,
       markerfacecolor=GROUND if hollow else colour,
     )
+
+
+def _tell(plane, line: Line, axes: Axes) -> None:
+  """Values above the intervals where there is room; a ring at the chosen."""
+  plane.margins(y=0.12)
+  places = thin(line.x)
+  for x, y, high in zip(line.x, line.y, line.high or line.y):
+    chosen = x == axes.chosen
+    if chosen:
+      plane.plot(
+        [x], [y], 'o', markersize=13, markerfacecolor='none', color=INK
+      )
+    if x in places or chosen:
+      plane.annotate(
+        f'{y:.1f}',
+        (x, max(high, y)),
+        (0, 9 if chosen else 4),
+        textcoords='offset points',
+        ha='center',
+        weight='bold' if chosen else 'normal',
+      )
 
 
 def _frame(plane, axes: Axes) -> None:
@@ -195,7 +226,10 @@ def _direct(lines: Sequence[Line], axes: Axes) -> bool:
 
 
 def _name_ends(plane, lines: Sequence[Line]) -> None:
-  """Names right of the axes at the heights of the ends, pushed apart."""
+  """Names right of the axes at the heights of the ends, pushed apart.
+
+  Each behind its marker: letters in the colour would be too pale to read.
+  """
   low, high = plane.get_ylim()
   lines = sorted(lines, key=lambda line: line.y[-1])
   gap, heights = 0.075, []
@@ -204,12 +238,20 @@ def _name_ends(plane, lines: Sequence[Line]) -> None:
     heights.append(max(height, heights[-1] + gap) if heights else height)
   over = max(0, heights[-1] - 1)
   for line, height in zip(lines, heights):
+    plane.plot(
+      [1.035],
+      [height - over],
+      line.marker or '_',
+      color=_slot(line.colour),
+      markersize=5 if line.marker else 9,
+      transform=plane.transAxes,
+      clip_on=False,
+    )
     plane.annotate(
       blocks.visible(line.label),
-      (1.02, height - over),
+      (1.06, height - over),
       xycoords='axes fraction',
       va='center',
-      color=_slot(line.colour),
     )
 
 

@@ -15,7 +15,7 @@ MOST = 200  # classes in the table
 def groups(evaluation):
   """Superclasses, frequent and rare classes against the dimension."""
   lines = curves.metric_lines(evaluation, 'classes', GROUPS)
-  yield from curves.against_dimension('Groups of classes', 'top-1, %', lines)
+  yield from curves.against_dimension('Groups of classes', 'right, %', lines)
 
 
 def trends(evaluation):
@@ -28,8 +28,8 @@ def trends(evaluation):
   )
   yield from blocks.sentences(evaluation, 'classes')
   yield from curves.against_dimension(
-    'Classes that gain most and least with size',
-    'top-1, %',
+    'Classes that lose most and least with few dimensions',
+    'right, %',
     [
       charts.Line(
         str(entry['name']),
@@ -42,7 +42,7 @@ def trends(evaluation):
     ],
   )
   yield blocks.Table(
-    ['class', 'n', *(f'{dim:g}' for dim in dims), 'trend'],
+    ['class', 'queries', *(f'{dim:g}' for dim in dims), 'trend'],
     [
       [
         str(entry['name']),
@@ -52,7 +52,7 @@ def trends(evaluation):
       ]
       for entry in classes[:MOST]
     ],
-    'Top-1 in percent by dimension.'
+    'Right answers in percent, by dimension.'
     + (f' The first {MOST} classes.' if len(classes) > MOST else ''),
     fold=f'All {min(len(classes), MOST)} classes',
   )

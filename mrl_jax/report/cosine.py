@@ -4,16 +4,16 @@ from mrl_jax.report import charts, curves
 
 # Metric -> label and colour.
 PAIRS = {'positive': ('same class', 2), 'negative': ('two classes', 1)}
-METRICS = PAIRS | {'separation': ('AUC', 0)}
+METRICS = PAIRS | {'separation': ('told apart (AUC)', 0)}
 
 
 def cosines(evaluation):
   """The mean cosines and how well they separate, against the dimension."""
   yield from curves.against_dimension(
-    'Cosine similarity of pairs',
-    'mean cosine; AUC',
+    'How alike pairs are (cosine)',
+    'mean cosine; share told apart',
     curves.metric_lines(evaluation, 'cosine', METRICS, scale=1),
-    'AUC: how often a pair of one class is more similar than one of two.',
+    'Told apart: how often a pair of one class is more alike than one of two.',
   )
 
 
@@ -30,7 +30,7 @@ def spans(evaluation):
       counts = counts_by_dim[index]
       lines.append(
         charts.Line(
-          f'{label}, {dims[index]} dims',
+          f'{label}, {dims[index]} dimensions',
           [(low + high) / 2 for low, high in zip(edges, edges[1:])],
           [100 * count / max(1, sum(counts)) for count in counts],
           colour=colour,

@@ -35,6 +35,14 @@ LABELS = {
   'retrieval/mrr': 'retrieval MRR',
   'retrieval/top1': 'retrieval top-1',
 }
+# What a percent of a main curve means.
+MEANINGS = {
+  'linear/top1': 'right by the trained classifier (linear head)',
+  'probe/top1': 'right by a new linear classifier (linear probe)',
+  'knn/top1': 'nearest row has the right class (1-NN)',
+  'knn/weighted': 'right by a vote of near rows (weighted k-NN)',
+  'retrieval/map@10': 'right rows stand first among ten (mAP@10)',
+}
 COUNTED = ('knn/weighted', 'few_shot/top1')  # `(k=20)`; all others `@20`
 STYLES = ('-', '--', ':')
 
@@ -76,6 +84,21 @@ def main(points: Iterable[Row]) -> dict[str, list[Row]]:
     for name in curves
     if main_name(name) == key
   }
+
+
+def meaning(name: str) -> str:
+  """What a percent of a main curve means; any other's name for people."""
+  return MEANINGS.get(main_name(name)) or label(name)
+
+
+def deepest(points: Iterable[Row]) -> list[Row]:
+  """The rows of all layers, or of the most there are, by dimension."""
+  points = list(points)
+  sizes = rows.granularities(points)
+  return sorted(
+    (row for row in points if row.get('depth') == sizes[-1].depth),
+    key=lambda row: row['dim'],
+  )
 
 
 def lines(

@@ -9,18 +9,18 @@ def neighbours(evaluation):
   if examples:
     yield blocks.Text(
       'Each image with its nearest training images at the smallest dimension '
-      'and at the full width: solid green frames are of its class, dashed '
+      'and at all: solid green frames are of its class, dashed '
       'ones are not. Below, what speaks for its own class at each dimension.'
     )
   for example in examples:
     name = str(example['name'])
     image = blocks.Image(example['image'], name)
     strips = [
-      (f'nearest at {dim} dimensions', [image, *map(_neighbour, nearest)])
+      (f'nearest with {dim} dimensions', [image, *map(_neighbour, nearest)])
       for dim, nearest in example['neighbours'].items()
     ]
     overlays = [
-      blocks.Image(png, f'{dim} dims')
+      blocks.Image(png, f'{dim} dimensions')
       for dim, png in (example.get('saliency') or {}).items()
     ]
     if overlays:

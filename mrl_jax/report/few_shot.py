@@ -8,9 +8,12 @@ def few_shot(evaluation):
   shots = evaluation.by('k', 'few_shot', 'top1')
   lines = []
   for colour, k in enumerate(sorted(shots, key=lambda k: k or 0)):
-    label = f'{k} shot{"" if k == 1 else "s"}'
+    label = f'{k} example{"" if k == 1 else "s"}'
     lines += curves.lines(label, shots[k], colour)
   yield from blocks.sentences(evaluation, 'few_shot')
   yield from curves.against_dimension(
-    'Few examples per class, nearest mean', '%', lines
+    'With few labelled examples of each class',
+    'right, %',
+    lines,
+    'The answer is the class whose examples have the nearest mean.',
   )

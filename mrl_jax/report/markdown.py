@@ -1,4 +1,4 @@
-"""Blocks as Markdown: words and tables; drawings stay in the page."""
+"""Blocks as Markdown: words, tables, and pictures that have a file."""
 
 import re
 
@@ -27,6 +27,8 @@ def _contents(section: blocks.Section) -> list[str]:
       out += [f'### {plain(block.fold)}'] * bool(block.fold)
       out += [tables.grid(list(map(plain, block.header)), lines)]
       out += [plain(block.note)] * bool(block.note)
+    elif isinstance(block, blocks.Picture) and block.file:
+      out += [f'![{plain(block.alt or block.title)}]({block.file})']
     elif isinstance(block, blocks.Code):
       out += [f'### {plain(block.title)}', fenced(block.text)]
   return out

@@ -3,72 +3,39 @@
 import html
 import itertools
 import re
+from collections.abc import Sequence
 
-from mrl_jax.report import blocks, charts
+from mrl_jax.report import blocks, charts, style
 
-DARK = (
-  '#56b4e9 #ff8a50 #2fc79a #e58bc4 #f0b840 #9ad4f5 #a0a0a0 #e6e6e6 '
-  '#c9996b'.split()
-)
 # What matplotlib calls its markers.
 GLYPHS = dict(zip(charts.MARKERS, '●■◆▲▼✚✖★⬟'))
-STYLE = """
-:root{color-scheme:light dark;--ink:#1c1917;--soft:#57534e;--line:#dcd8d4;
---ground:#fff;--panel:#f5f5f4;--good:#00694d;--bad:#b04400;%s}
-@media(prefers-color-scheme:dark){:root{--ink:#ece9e6;--soft:#b0aaa4;
---line:#45413d;--ground:#191716;--panel:#262322;--good:#2fc79a;
---bad:#ff8a50;%s}}
-body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:0 auto;
-padding:1rem;color:var(--ink);background:var(--ground)}
-h1{font-size:1.5rem;margin:.5rem 0 0}h2{font-size:1.2rem;margin:0 0 .5rem}
-section{border-top:1px solid var(--line);padding-top:1rem;margin-top:1.5rem}
-nav{position:sticky;top:0;background:var(--ground);padding:.4rem 0;
-display:flex;gap:.2rem 1rem;flex-wrap:wrap;font-size:.9rem}
-@media(max-width:40rem){nav{flex-wrap:nowrap;overflow-x:auto;
-white-space:nowrap;scrollbar-width:none}}
-a{color:var(--c0)}.soft{color:var(--soft);font-size:.9rem;margin:.3rem 0}
-.strong{font-size:1.15rem;font-weight:600;border-left:.3rem solid var(--c0);
-padding-left:.8rem;max-width:46rem}
-.figures{display:grid;gap:1.5rem 2rem;
-grid-template-columns:repeat(auto-fit,minmax(min(100%%,24rem),1fr))}
-figure{margin:0;max-width:36rem}svg{width:100%%;height:auto;display:block}
-figcaption{font-weight:600}.keys{display:flex;flex-wrap:wrap;gap:0 1rem;
-font-size:.85rem}.key i{display:inline-block;width:1.4em;vertical-align:middle;
-margin-right:.3em;border-top:.2em solid}.wide{overflow-x:auto;margin:.5rem 0}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;
-font-size:.9rem}th,td{padding:.25rem .7rem;text-align:right;white-space:nowrap;
-border-bottom:1px solid var(--line)}td:first-child,th:first-child{
-text-align:left;padding-left:0}pre{background:var(--panel);padding:1rem;
-overflow-x:auto;font-size:.85rem}summary{cursor:pointer;padding:.2rem 0}
-h3{font-size:1rem;margin:0}.figures>*{min-width:0}
-.strip{display:flex;gap:.5rem;overflow-x:auto;padding:.3rem 0}
-.thumb{margin:0;flex:none;width:4.6rem;font-size:.75rem;text-align:center}
-.thumb img{width:100%%;image-rendering:pixelated;display:block;
-border:.2rem solid var(--line)}.right img{border-color:var(--good)}
-.wrong img{border:.2rem dashed var(--bad)}.thumb figcaption{font-weight:400}
-"""
 
 
-def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
-  """A whole document; the first section stands above the navigation."""
+def page(
+  title: str, sub: str, sections: list[blocks.Section], name: str = ''
+) -> str:
+  """A whole document; the first section stands above the navigation.
+
+  `name` stands before the title in the tab of a browser.
+  """
   first, *rest = sections
   links = ''.join(
-    f'<a href="#{_anchor(section.title)}">{_escape(section.title)}</a>'
+    f'<a href="#{_anchor(section.title)}">'
+    f'{_escape(section.link or section.title)}</a>'
     for section in rest
   )
   return '\n'.join(
     [
       '<!doctype html><html lang="en"><head><meta charset="utf-8">',
       '<meta name="viewport" content="width=device-width,initial-scale=1">',
-      f'<title>{_escape(title)}</title>',
-      f'<style>{STYLE % (_colours(charts.COLOURS), _colours(DARK))}</style>',
-      f'</head><body><h1>{_escape(title)}</h1>',
-      f'<p class="soft">{_escape(sub)}</p>',
-      _contents(first),
+      f'<title>{_escape(f"{name}: {title}" if name else title)}</title>',
+      f'<style>{style.sheet()}</style></head><body>',
+      _first(f'<h1>{_escape(title)}</h1>', _escape(sub), first),
       f'<nav aria-label="sections">{links}</nav>',
       *(
         f'<section id="{_anchor(section.title)}">'
-        f'<h2>{_escape(section.title)}</h2>{_contents(section)}</section>'
+        f'<h2>{_escape(section.title)}</h2>{_contents(section.blocks)}'
+        '</section>'
         for section in rest
       ),
       '</body></html>\n',
@@ -76,8 +43,21 @@ def page(title: str, sub: str, sections: list[blocks.Section]) -> str:
   )
 
 
-def _colours(values) -> str:
-  return ''.join(f'--c{slot}:{value};' for slot, value in enumerate(values))
+def _first(heading: str, sub: str, section: blocks.Section) -> str:
+  """The first screen: its pictures, if it has any, beside all else."""
+  heading += f'<p class="soft">{sub}</p>'
+  kinds = [isinstance(block, blocks.Picture) for block in section.blocks]
+  if not any(kinds):
+    return heading + _contents(section.blocks)
+  start = kinds.index(True)
+  end = len(kinds) - kinds[::-1].index(True)
+  parts = {
+    'head': heading + _contents(section.blocks[:start]),
+    'curve': _contents(section.blocks[start:end]),
+    'tail': _contents(section.blocks[end:]),
+  }
+  divs = [f'<div class="{kind}">{part}</div>' for kind, part in parts.items()]
+  return '\n'.join(['<header class="two">', *divs, '</header>'])
 
 
 def _escape(words: str) -> str:
@@ -88,10 +68,10 @@ def _anchor(title: str) -> str:
   return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
 
 
-def _contents(section: blocks.Section) -> str:
+def _contents(contents: Sequence) -> str:
   """Blocks in order; pictures that follow each other share a grid."""
   out = []
-  for kind, group in itertools.groupby(section.blocks, type):
+  for kind, group in itertools.groupby(contents, type):
     drawn = [DRAWN[kind](block) for block in group]
     if kind in (blocks.Picture, blocks.Card):
       drawn = ['<div class="figures">', *drawn, '</div>']
@@ -129,8 +109,10 @@ def _key(entry: blocks.Key) -> str:
 def _table(block: blocks.Table) -> str:
   head = ''.join(f'<th scope="col">{_escape(c)}</th>' for c in block.header)
   lines = ''.join(
-    '<tr>' + ''.join(f'<td>{_escape(c)}</td>' for c in line) + '</tr>\n'
-    for line in block.lines
+    ('<tr class="chosen">' if index == block.chosen else '<tr>')
+    + ''.join(f'<td>{_escape(c)}</td>' for c in line)
+    + '</tr>\n'
+    for index, line in enumerate(block.lines)
   )
   note = f'<p class="soft">{_escape(block.note)}</p>' if block.note else ''
   cells = (

@@ -1,11 +1,15 @@
 """One evaluation as `report.html`, self-contained, and as `report.md`."""
 
+import dataclasses
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from mrl_jax.report import (
   accuracy,
   agreement,
+  answers,
   baselines,
   blocks,
   calibration,
@@ -14,7 +18,7 @@ from mrl_jax.report import (
   cosine,
   examples,
   few_shot,
-  headline,
+  first,
   markdown,
   markup,
   pictures,
@@ -26,35 +30,102 @@ from mrl_jax.report import (
   tables,
 )
 
-# Section -> its parts, in the order of the page. A part is a function of the
-# evaluation that yields blocks; it yields none where its material is missing.
-SECTIONS = {
-  'Accuracy against dimension': (
-    accuracy.against_dimension,
-    baselines.baselines,
-    few_shot.few_shot,
-  ),
-  'A dimension per example': (cascade.cascade, agreement.first_right),
-  'Retrieval and search': (
-    retrieval.retrieval,
-    search.mflops,
-    search.milliseconds,
-    search.methods,
-  ),
-  'Bytes a vector': (precision.pareto,),
-  'Reliability': (
-    calibration.expected_error,
-    calibration.diagram,
-    classes.groups,
-    classes.trends,
-    robustness.corruptions,
-    cosine.cosines,
-    cosine.spans,
-  ),
-  'Examples': (examples.neighbours,),
-}
+# What the first screen holds, from top to bottom.
+SCREEN = (
+  first.decide,
+  first.reason,
+  first.main_curve,
+  first.main_table,
+  first.oddities,
+)
 
-ORDER = {blocks.Text: 0, blocks.Picture: 1}  # of a section; then the rest
+
+class Chapter(NamedTuple):
+  """A question, its name in the navigation, its answer, what follows.
+
+  The answer is a function of the evaluation that returns a sentence, a part
+  one that yields blocks. Both give nothing where their material is missing.
+  """
+
+  question: str
+  link: str
+  answer: Callable[[results.Evaluation], str]
+  parts: tuple[Callable[[results.Evaluation], Iterable], ...]
+
+
+CHAPTERS = (
+  Chapter(
+    'How accurate is each dimension?',
+    'Accuracy',
+    answers.how_accurate,
+    (accuracy.against_dimension, few_shot.few_shot),
+  ),
+  Chapter(
+    'Is this embedding nested?',
+    'Nesting',
+    answers.is_nested,
+    (baselines.baselines,),
+  ),
+  Chapter(
+    'Can cheap queries use few dimensions?',
+    'Cheap queries',
+    answers.cheap_queries,
+    (cascade.cascade, agreement.first_right),
+  ),
+  Chapter(
+    'Do the right rows come first?',
+    'Ranking',
+    answers.right_first,
+    (retrieval.retrieval,),
+  ),
+  Chapter(
+    'How fast can the nearest rows be found?',
+    'Speed',
+    answers.how_fast,
+    (search.milliseconds, search.mflops, search.methods),
+  ),
+  Chapter(
+    'What does each number format cost?',
+    'Bytes',
+    answers.format_cost,
+    (precision.pareto,),
+  ),
+  Chapter(
+    'Can the answers be trusted?',
+    'Trust',
+    answers.trusted,
+    (calibration.expected_error, calibration.diagram),
+  ),
+  Chapter(
+    'What happens on bad images?',
+    'Bad images',
+    answers.bad_images,
+    (robustness.corruptions,),
+  ),
+  Chapter(
+    'Which classes suffer?',
+    'Classes',
+    answers.which_classes,
+    (classes.groups, classes.trends),
+  ),
+  Chapter(
+    'How far apart are the classes?',
+    'Distances',
+    answers.how_far_apart,
+    (cosine.cosines, cosine.spans),
+  ),
+  Chapter(
+    'What do the dimensions look like in examples?',
+    'Examples',
+    answers.in_examples,
+    (examples.neighbours,),
+  ),
+)
+
+ORDER = {blocks.Text: 0, blocks.Picture: 1}  # of a chapter; then the rest
+
+PERCENT = 'Percent; in brackets the 95% interval.'
+EVERYTHING = 'All numbers'
 
 # What files of another version, or cut off, may raise.
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
@@ -69,14 +140,27 @@ def write(folder: str | Path, workdir: str | Path) -> Path:
   """
   folder = Path(folder)
   evaluation = results.read_evaluation(folder, workdir)
-  pictures.accuracy_vs_dimension(
-    folder / 'accuracy_vs_dimension.png', evaluation.rows
-  )
+  pictures.accuracy_vs_dimension(folder / first.PICTURE, evaluation.rows)
   sections = _sections(evaluation)
+  sub = _sub(evaluation)
+  path = folder / 'report.html'
+  path.write_text(
+    markup.page(first.QUESTION, sub, sections, evaluation.name),
+    encoding='utf-8',
+  )
+  (folder / 'report.md').write_text(
+    markdown.page(first.QUESTION, sub, _brief(sections)), encoding='utf-8'
+  )
+  return path
+
+
+def _sub(evaluation: results.Evaluation) -> str:
+  """The run, its step, how much of what data, and what numbers are."""
   step = evaluation.step
-  sub = f'Step {step:,}. ' if isinstance(step, int) else ''
-  sub += 'Percent, with 95% intervals.'
-  return save(folder / 'report', evaluation.name, sub, sections)
+  name = f', step {step:,}' if isinstance(step, int) else ''
+  data = ''.join(_draw(first.data, evaluation, []))
+  sentences = [evaluation.name + name, data, PERCENT]
+  return '. '.join(filter(None, sentences))
 
 
 def save(
@@ -92,27 +176,47 @@ def save(
 
 
 def _sections(evaluation: results.Evaluation) -> list[blocks.Section]:
-  """The headline, the sections that have something, all numbers."""
+  """The first screen, the chapters that have something, all numbers."""
   notes = list(evaluation.notes)
-  sections = [blocks.Section('Recommendation', _answer(evaluation))]
-  for title, parts in SECTIONS.items():
-    drawn = [it for part in parts for it in _draw(part, evaluation, notes)]
+  screen = [it for part in SCREEN for it in _draw(part, evaluation, notes)]
+  sections = [blocks.Section(first.QUESTION, screen)]
+  for chapter in CHAPTERS:
+    answer = [it for it in _draw(chapter.answer, evaluation, notes) if it]
+    drawn = [
+      it for part in chapter.parts for it in _draw(part, evaluation, notes)
+    ]
     drawn.sort(key=lambda block: ORDER.get(type(block), len(ORDER)))
-    if drawn:
-      sections.append(blocks.Section(title, drawn))
-  sections.append(blocks.Section('All numbers', tables.full(evaluation)))
-  context = _context(evaluation) + [blocks.Text(note) for note in notes]
+    if drawn or answer:
+      contents = [blocks.Text(it, strong=True) for it in answer] + drawn
+      sections.append(blocks.Section(chapter.question, contents, chapter.link))
+  sections.append(blocks.Section(EVERYTHING, tables.full(evaluation)))
+  context = [blocks.Text(note) for note in notes] + _context(evaluation)
   if context:
-    sections.append(blocks.Section('Config and environment', context))
+    sections.append(
+      blocks.Section('How was this measured?', context, 'Settings')
+    )
   return sections
 
 
-def _answer(evaluation: results.Evaluation) -> list[blocks.Text]:
-  """The recommendation, strong, and the sentences that stand beside it."""
-  return [
-    blocks.Text(words, strong=not index)
-    for index, words in enumerate(headline.words(evaluation))
-  ] + list(blocks.sentences(evaluation, 'evaluation', 'notes'))
+def _brief(sections: list[blocks.Section]) -> list[blocks.Section]:
+  """Without what is folded in the page, and where that stands."""
+  kept = [
+    dataclasses.replace(
+      section,
+      blocks=[
+        block
+        for block in section.blocks
+        if not getattr(block, 'fold', '') and not isinstance(block, blocks.Code)
+      ],
+    )
+    for section in sections
+    if section.title != EVERYTHING
+  ]
+  where = blocks.Text(
+    'Every number stands in results.jsonl, the curves in curves.csv, the long '
+    'tables and all charts in report.html.'
+  )
+  return [*(it for it in kept if it.blocks), blocks.Section('More', [where])]
 
 
 def _context(evaluation: results.Evaluation) -> list[blocks.Code]:
@@ -132,9 +236,12 @@ def _context(evaluation: results.Evaluation) -> list[blocks.Code]:
 
 
 def _draw(part, evaluation: results.Evaluation, notes: list[str]) -> list:
-  """What a part draws, all or nothing; a note if its material is malformed."""
+  """What a part gives, all or nothing; a note if its material is malformed."""
   try:
-    return list(part(evaluation))
+    blocks_or_words = part(evaluation)
+    if isinstance(blocks_or_words, str):
+      return [blocks_or_words]
+    return list(blocks_or_words)
   except MALFORMED as error:
     subject = part.__name__.replace('_', ' ')
     kind = type(error).__name__

@@ -33,7 +33,7 @@ def _draw(figure, path: str | Path, points: Sequence[Row]) -> None:
   axes.set_ylabel('%')
   step = points[0].get('step') if points else None
   axes.set_title(
-    'Accuracy against dimension, 95% intervals'
+    'Accuracy by dimension, 95% intervals'
     + (f', step {step:,}' if isinstance(step, int) else ''),
     fontsize=11,
     loc='left',
@@ -65,7 +65,7 @@ def _plot(axes, line: charts.Line) -> None:
     line.low or line.y,
     line.high or line.y,
     color=shade,
-    alpha=0.13,
+    alpha=0.18,
     linewidth=0,
   )
   axes.plot(
@@ -74,8 +74,11 @@ def _plot(axes, line: charts.Line) -> None:
     color=shade,
     linestyle=line.style,
     linewidth=1.8,
-    label=blocks.visible(line.label),
   )
+  axes.plot(
+    [], [], line.marker, color=shade, linestyle=line.style,
+    label=blocks.visible(line.label),
+  )  # fmt: skip
   for x, y in zip(line.x, line.y):
     axes.plot(
       x,

@@ -4,9 +4,9 @@ from mrl_jax.report import curves
 
 # Metric -> label and colour.
 METRICS = {
-  'top1': ('top-1', 0),
+  'top1': ('first row right', 0),
   'map@10': ('mAP@10', 4),
-  'map_min@10': ('mAP@10 over min(k, R)', 1),
+  'map_min@10': ('mAP@10, of those there are', 1),
   'ndcg@10': ('nDCG@10', 2),
   'mrr@10': ('MRR@10', 3),
   'p@10': ('P@10', 5),
@@ -16,8 +16,10 @@ METRICS = {
 def retrieval(evaluation):
   """Each measure as a curve."""
   yield from curves.against_dimension(
-    'Retrieval against dimension',
+    'Ranking by dimension',
     '%',
     curves.metric_lines(evaluation, 'retrieval', METRICS),
-    "mAP@10 is the paper's, divided by 10; the other by min(10, R).",
+    'P@10 is the share of right rows among the first ten; the others say how '
+    "early those stand. mAP@10 is the paper's, divided by ten; the other is "
+    'divided by the number of right rows, if there are fewer.',
   )

@@ -12,7 +12,12 @@ def corruptions(evaluation):
     label = name.replace('severity', 'severity ')
     lines += curves.lines(label, variants.get(name, ()), colour)
   lines += curves.lines('mean', variants.get('mean', ()), 6, style='--')
-  yield from curves.against_dimension('Corrupted images', 'top-1, %', lines)
+  yield from curves.against_dimension(
+    'Corrupted images',
+    'right, %',
+    lines,
+    'Severity 1 is the mildest, 5 the worst.',
+  )
   kinds = {
     name.replace('_', ' '): points
     for name, points in variants.items()
@@ -21,8 +26,8 @@ def corruptions(evaluation):
   if kinds:
     yield blocks.Table(
       *tables.transposed(*tables.by_size('corruption', kinds, _value, '')),
-      'Top-1 in percent by dimension; of a corruption the mean of its '
-      'severities.',
+      'Right answers in percent, by dimension; of a corruption the mean of '
+      'its severities.',
       fold=f'{len(kinds)} corruptions and shifted sets',
     )
 

@@ -1,6 +1,6 @@
 """search: quality of each method against its work, time and bytes."""
 
-from mrl_jax.report import blocks, charts, curves
+from mrl_jax.report import blocks, charts, curves, tables
 
 # Method -> label and colour.
 METHODS = {
@@ -11,24 +11,32 @@ METHODS = {
   'device': ('exact on the device', 6),
   'device_approximate': ('approximate on the device', 8),
 }
+TERMS = (
+  'Shortlist: the best rows with few dimensions. Rerank: those again with all. '
+  'Funnel: shortlists that shrink while dimensions grow. HNSW, IVF, Flat: '
+  'indexes of faiss.'
+)
 COLUMNS = {
   'method': 'method',
   'dim': 'dim',
-  'recall': 'recall, %',
-  'top1': 'top-1, %',
-  'mflops': 'MFLOPs',
-  'mflops_shortlist': 'without rerank',
+  'recall': 'true neighbours, %',
+  'top1': 'first row right, %',
+  'mflops': 'million products',
+  'mflops_shortlist': 'before the rerank',
   'bytes': 'index bytes',
-  'milliseconds_batch': 'ms a query, batch',
-  'milliseconds_single': 'ms, one by one',
-  'build_seconds': 'build, s',
+  'milliseconds_batch': 'ms a query, in batches',
+  'milliseconds_single': 'ms a query, one by one',
+  'build_seconds': 'seconds to build',
   'about': 'what it does',
 }
 
 
 def mflops(evaluation):
   """Quality of each method against its work per query."""
-  for metric, word in (('recall', 'recall'), ('top1', 'top-1')):
+  for metric, word in (
+    ('recall', 'true neighbours found'),
+    ('top1', 'first row right'),
+  ):
     methods = evaluation.by('variant', 'search', metric)
     lines = [
       line
@@ -38,13 +46,15 @@ def mflops(evaluation):
     ]
     if lines:
       k = next(iter(methods.values()))[0].get('k')
-      word += f'@{k}' if k else ''
       yield charts.draw(
-        f'Search: {word} against work',
+        f'Search: {word}, against work',
         charts.Axes(
-          'MFLOPs a query, rerank included', f'{word}, %', log_x=True
+          'million products a query, rerank included',
+          f'{word}, %' + (f' of {k}' if k else ''),
+          log_x=True,
         ),
         lines,
+        TERMS,
       )
 
 
@@ -56,8 +66,8 @@ def milliseconds(evaluation):
       points = methods.setdefault(entry['method'], [])
       points.append({**entry, 'value': entry['recall']})
   for key, word in (
-    ('milliseconds_batch', 'in batches'),
-    ('milliseconds_single', 'one by one'),
+    ('milliseconds_batch', 'many queries at once'),
+    ('milliseconds_single', 'one query at a time'),
   ):
     lines = [
       line
@@ -66,10 +76,12 @@ def milliseconds(evaluation):
     ]
     if lines:
       yield charts.draw(
-        f'Search: recall against time, {word}',
-        charts.Axes('milliseconds a query', 'recall, %', log_x=True),
+        f'Search: true neighbours found, against time, {word}',
+        charts.Axes(
+          'milliseconds a query', 'true neighbours found, %', log_x=True
+        ),
         lines,
-        'Measured on the machine of the evaluation, see the end.',
+        'Measured on one machine, named at the end of the page.',
       )
 
 
@@ -86,8 +98,8 @@ def methods(evaluation):
     yield blocks.Table(
       [COLUMNS[key] for key in columns],
       [[_cell(entry.get(key), key) for key in columns] for entry in entries],
-      'MFLOPs are multiply-adds of one query, with the rerank and without.',
-      fold=f'All {len(entries)} methods' if len(entries) > 12 else '',
+      'Products are multiply-adds of one query.',
+      fold=tables.folded(entries, 'methods'),
     )
   for name, why in evaluation.detail('search', 'left_out', {}).items():
     yield blocks.Text(f'Not measured: {name}, {why}.')

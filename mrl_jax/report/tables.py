@@ -7,6 +7,7 @@ from mrl_jax.report import blocks, curves
 from mrl_jax.rows import Row
 
 WIDTH = 100  # columns of a terminal
+LONG = 12  # lines of a table that is open at first
 STAR = '* not a trained dimension'
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # header, lines
 
@@ -134,6 +135,11 @@ def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
   return blocks.visible(text).replace('|', '\\|')
+
+
+def folded(lines: Sequence, noun: str) -> str:
+  """The title under which a long table is closed at first, '' for others."""
+  return f'All {len(lines)} {noun}' if len(lines) > LONG else ''
 
 
 def full(evaluation) -> list[blocks.Table | blocks.Text]:

@@ -16,4 +16,4 @@ def test_bins_of_few_examples_are_not_drawn(monkeypatch):
   evaluation = results.Evaluation('run', [], {'calibration': details})
   assert list(calibration.diagram(evaluation)) == [None]
   ((line,),) = drawn
-  assert line.label == '8 dims' and line.y == [10, 40]
+  assert line.label == '8 dimensions' and line.y == [10, 40]

@@ -68,7 +68,7 @@ def test_the_page_shows_both(tmp_path):
   points += [{**r, 'depth': 4} for r in precision_rows()]
   _, text = made(tmp_path, points)
   assert 'left out' not in text
-  for title in ('Accuracy against dimension', 'Few examples per class'):
+  for title in ('Accuracy by dimension', 'With few labelled examples'):
     figure = re.search(rf'(?s)<figcaption>{title}.*?</figure>', text)[0]
     assert '8 layers' in figure and '4 layers' in figure
   for size in ('l4d8', 'l8d64'):

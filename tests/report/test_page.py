@@ -36,19 +36,23 @@ def test_the_page_stands_alone_and_is_light(whole):
   assert 'left out' not in text
 
 
-def test_every_section_has_its_charts(whole):
+def test_every_chapter_has_its_charts(whole):
   _, text = whole
   for title in (
-    'Accuracy against dimension;Kept of the full width;'
-    'Baselines at the same size, 1-NN;Baselines at the same size, linear probe;'
-    'Few examples per class, nearest mean;'
-    'Accuracy against the expected dimension;First right at;'
-    'Retrieval against dimension;Search: recall@10 against work;'
-    'Search: top-1 against work;Search: recall against time, in batches;'
-    'Search: recall against time, one by one;1-NN top-1 against bytes;'
-    'Calibration error (ECE);Accuracy of what it is sure of;Groups of classes;'
-    'Classes that gain most and least with size;Corrupted images;'
-    'Cosine similarity of pairs;How cosines are spread'
+    'Accuracy by dimension;Kept of what all dimensions reach;'
+    'Other ways to the same size, 1-NN;'
+    'Other ways to the same size, linear probe;'
+    'With few labelled examples of each class;'
+    'Right answers against the dimensions used;'
+    'Smallest dimension that is right;Ranking by dimension;'
+    'Search: true neighbours found, against work;'
+    'Search: first row right, against work;'
+    'Search: true neighbours found, against time, many queries at once;'
+    'Search: true neighbours found, against time, one query at a time;'
+    '1-NN top-1 against bytes;How far confidence is off (ECE);'
+    'Is it right as often as it is sure?;Groups of classes;'
+    'Classes that lose most and least with few dimensions;Corrupted images;'
+    'How alike pairs are (cosine);How cosines are spread'
   ).split(';'):
     assert f'<figcaption>{html.escape(title)}</figcaption>' in text, title
     assert f'aria-label="{title}"' in text
@@ -66,16 +70,50 @@ def test_the_device_is_drawn_against_time_only(whole):
   assert text.count('exact on the device') == 2
 
 
-def test_every_row_is_in_the_page_and_in_markdown(whole):
+def test_every_chapter_is_a_question_and_its_answer(whole):
+  _, text = whole
+  for chapter in page.CHAPTERS:
+    heading = f'<h2>{chapter.question}</h2>'
+    _, body = text.split(heading)
+    answer = re.match(r'\s*<p class="strong">(.*?)</p>', body)[1]
+    assert chapter.question.endswith('?') and re.search(r'\d', answer), answer
+    assert f'>{chapter.link}</a>' in text
+  assert text.count('<p class="strong">') == 1 + len(page.CHAPTERS)
+
+
+def test_markdown_is_short_and_shows_the_picture(whole):
   folder, text = whole
   written = (folder / 'report.md').read_text()
+  assert len(written.splitlines()) < 150
+  assert '\n![Accuracy by dimension](accuracy_vs_dimension.png)\n' in written
+  assert (folder / 'accuracy_vs_dimension.png').exists()
+  for chapter in page.CHAPTERS:
+    assert f'\n## {chapter.question}\n\n**' in written
+  for title in ('All 40 methods', 'All numbers', 'config.json'):
+    assert title in text and title not in written
+  assert 'results.jsonl' in written
+
+
+def test_paper_is_light_open_and_unbroken(whole):
+  rules = whole[1].split('<style>')[1].split('</style>')[0].replace('\n', '')
+  screen, paper = rules.split('@media print')
+  assert '@media screen and (prefers-color-scheme:dark)' in screen
+  assert 'prefers-color-scheme' not in screen.replace('screen and (pref', '')
+  assert 'color-scheme:light}' in paper and 'dark' not in paper
+  opened = re.search(r'details::details-content\{([^}]*)\}', paper)[1]
+  assert 'visibility:visible' in opened and 'details>*{display:block}' in paper
+  assert re.search(r'figure[^{]*\{break-inside:avoid\}', paper)
+  assert 'nav{display:none}' in paper
+
+
+def test_every_row_is_in_the_page(whole):
+  _, text = whole
   for found in all_rows():
     value, low, high = (found[key] for key in ('value', 'ci_low', 'ci_high'))
     cell = f'{100 * value:.2f} ({100 * low:.1f} to {100 * high:.1f})'
     if found['evaluator'] == 'cosine':
       cell = f'{value:.4g} ({low:.4g} to {high:.4g})'
     assert f'<td>{cell}</td>' in text
-    assert f'| {cell} |' in written
   name = rows.curve_name(all_rows()[0])
   line = re.search(rf'<tr><td>{name}</td>.*', text)[0]
   values = [float(v) for v in re.findall(r'<td>([\d.]+) \(', line)]
@@ -123,13 +161,13 @@ def test_a_run_without_labels_or_a_linear_head(tmp_path, trained):
   folder, text = made(tmp_path, points, details)
   assert 'left out' not in text
   for title in (
-    'Retrieval against dimension',
-    'Search: recall@10 against work',
+    'Ranking by dimension',
+    'Search: true neighbours found, against work',
     'recall@10 against bytes',
   ):
     assert f'<figcaption>{title}</figcaption>' in text
-  assert 'Accuracy against dimension</h2>' not in text
-  assert 'A dimension per example' not in text
+  assert 'How accurate is each dimension?' not in text
+  assert 'Can cheap queries' not in text
   assert (folder / 'accuracy_vs_dimension.png').stat().st_size > 10_000
 
 
@@ -146,11 +184,13 @@ MALFORMED = {
 
 def test_malformed_details_are_named_and_the_rest_is_drawn(tmp_path):
   _, text = made(tmp_path, all_rows(), MALFORMED)
-  for (
-    part
-  ) in 'diagram trends methods milliseconds cascade neighbours spans'.split():
+  for part in (
+    'diagram;trends;methods;milliseconds;cascade;neighbours;spans;'
+    'main table;how fast;in examples;cheap queries'
+  ).split(';'):
     assert re.search(f'<p class="soft">{part} was left out: [A-Z]', text), part
-  assert 'Baselines at the same size' in text and 'Groups of classes' in text
+  assert '<p class="strong">' in text.split('<nav')[0]
+  assert 'Other ways to the same size' in text and 'Groups of classes' in text
   assert '1-NN top-1 against bytes' in text and 'pareto' not in text
 
 

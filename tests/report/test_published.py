@@ -1,5 +1,7 @@
 """Published curves beside ours."""
 
+import re
+
 from mrl_jax.report import published
 from tests.samples.report import all_details, all_rows, few_rows, made
 
@@ -7,11 +9,13 @@ from tests.samples.report import all_details, all_rows, few_rows, made
 def test_published_curves_beside_imagenet_only(tmp_path):
   _, text = made(tmp_path / 'a', few_rows())
   assert 'beside the published' not in text
-  assert 'for context only' in text  # relative to the full width
+  assert 'ublished' not in text and 'ImageNet' not in text
   config = {'data': {'source': {'dataset': 'imagenet2012:5.1.0'}}}
   _, text = made(tmp_path / 'b', all_rows(), all_details(), config)
   assert 'linear head beside the published curves' in text
   assert 'cascade, published' in text
+  figure = re.search(r'(?s)<figcaption>Kept of what.*?</figure>', text)[0]
+  assert 'MRL, published' in figure and 'Dotted: ResNet-50' in figure
 
 
 def test_published_values():

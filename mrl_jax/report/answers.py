@@ -1,0 +1,277 @@
+"""The first sentence of each chapter: its question answered with a number.
+
+Each returns '' where the rows that it needs are missing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from mrl_jax.report import blocks, curves, search
+from mrl_jax.rows import Row
+
+# Main curve -> the words before its percent.
+SUBJECTS = {
+  'linear/top1': 'The linear head is right on',
+  'probe/top1': 'A new linear classifier is right on',
+  'knn/top1': 'The nearest row has the right class for',
+  'knn/weighted': 'A vote of near rows is right on',
+  'retrieval/map@10': 'mAP@10 is',
+}
+RANKINGS = {
+  'retrieval/top1': 'The first row is right for',
+  'retrieval/ndcg@10': 'nDCG@10 is',
+  'retrieval/mrr@10': 'MRR@10 is',
+  'retrieval/map@10': 'mAP@10 is',
+}
+ENOUGH = 0.99  # share of the true neighbours that a fast search must find
+
+
+def how_accurate(evaluation) -> str:
+  """The first main curve at both ends, and where it stops to rise."""
+  for name, points in curves.main(evaluation.rows).items():
+    points = curves.deepest(points)
+    words = _ends(SUBJECTS[curves.main_name(name)], points)
+    level = _level(points)
+    if level is not points[-1]:
+      words += (
+        f' From {level["dim"]:g} dimensions on, the intervals overlap with '
+        'that of all.'
+      )
+    return words
+  return ''
+
+
+def is_nested(evaluation) -> str:
+  """The prefix against random coordinates and PCA at a quarter of the width."""
+  ways = evaluation.by('variant', 'baselines', 'knn_top1')
+  ways = ways or evaluation.by('variant', 'baselines', 'probe_top1')
+  prefix, random = (_by_dim(ways.get(w)) for w in ('prefix', 'random_subset'))
+  dims = [dim for dim in prefix if dim in random and dim < evaluation.width]
+  if not dims:
+    return ''
+  dim = min(dims, key=lambda m: (abs(m - evaluation.width / 4), m))
+  first, other = prefix[dim], random[dim]
+  pca = _by_dim(ways.get('pca')).get(dim)
+  verdict = 'No: '
+  if first['ci_low'] > other['ci_high']:
+    verdict = 'Yes: '
+    if pca and pca['ci_low'] > first['ci_high']:
+      verdict = 'In part, PCA keeps more: '
+  words = (
+    f'{verdict}the first {dim:g} of {evaluation.width:g} dimensions are right '
+    f'on {share(first)}, {dim:g} random ones on {share(other)}'
+  )
+  return words + (f', {dim:g} of a PCA on {share(pca)}.' if pca else '.')
+
+
+def cheap_queries(evaluation) -> str:
+  """The first rule with bounded risk that saves; else the paper's."""
+  policies = evaluation.by('variant', 'cascade', 'top1')
+  bounded = [
+    row
+    for name, points in policies.items()
+    if name.startswith('risk')
+    for row in curves.deepest(points)
+  ]
+  saving = [row for row in bounded if row['expected_dim'] < row['dim']]
+  if bounded and not saving:
+    return (
+      'Not shown: no rule with bounded risk uses fewer than all '
+      f'{bounded[0]["dim"]:g} dimensions on these queries, where '
+      f'{share(bounded[0])} are right.'
+    )
+  for row in saving or curves.deepest(policies.get('paper', ())):
+    words = f'{share(row)} are right'
+    if fixed := evaluation.detail('cascade', 'fixed'):
+      words += f', {_fixed(fixed[-1])} with all on every query'
+    verdict = 'Yes, with' if saving else 'With'
+    return (
+      f'{verdict} {row["expected_dim"]:.1f} of {row["dim"]:g} dimensions on '
+      f'average: {words}.'
+    )
+  return ''
+
+
+def _fixed(point: Mapping) -> str:
+  """A point of cascade.json, whose keys are not those of a row."""
+  names = {'value': 'accuracy', 'ci_low': 'low', 'ci_high': 'high'}
+  return share({key: point[name] for key, name in names.items()})
+
+
+def right_first(evaluation) -> str:
+  """The plainest measure of the ranking at both ends."""
+  for name, subject in RANKINGS.items():
+    if points := curves.deepest(evaluation.curve(name)):
+      return _ends(subject, points)
+  return ''
+
+
+def how_fast(evaluation) -> str:
+  """The fastest method that finds nearly all, against all of every row."""
+  timed = [
+    entry
+    for entry in evaluation.detail('search', 'methods')
+    if entry.get('milliseconds_batch') and (entry.get('recall') or 0) >= ENOUGH
+  ]
+  timed.sort(key=lambda entry: entry['milliseconds_batch'])
+  exact = [
+    entry
+    for entry in timed
+    if entry['method'] in ('prefix', 'device')
+    and entry['dim'] == evaluation.width
+  ]
+  if not exact:
+    return ''
+  fast, whole = timed[0], f'{exact[0]["milliseconds_batch"]:.2g} ms a query'
+  if fast is exact[0]:
+    return (
+      f'Comparing with every row in all {evaluation.width:g} dimensions takes '
+      f'{whole}; nothing that finds {ENOUGH:.0%} of the true neighbours is '
+      'faster here.'
+    )
+  label = search.METHODS.get(fast['method'], (fast['method'],))[0]
+  about = f' ({fast["about"]})' if fast.get('about') else ''
+  return (
+    f'In {fast["milliseconds_batch"]:.2g} ms a query, {label}{about} finds '
+    f'{_found(evaluation, fast)} of the true neighbours; comparing with every '
+    f'row in all {evaluation.width:g} dimensions takes {whole}.'
+  )
+
+
+def _found(evaluation, entry: Mapping) -> str:
+  """The recall of a method with the interval of its row, if there is one."""
+  points = evaluation.by('variant', 'search', 'recall').get(entry['method'], ())
+  sought = entry['dim'], entry['recall']
+  for row in points:
+    if (row['dim'], row['value']) == sought:
+      return share(row)
+  return f'{blocks.percent(entry["recall"], 1)}%'
+
+
+def format_cost(evaluation) -> str:
+  """What each number format keeps at the full width."""
+  for metric, words in (
+    ('top1', 'right answers by 1-NN'),
+    ('recall', 'nearest rows'),
+  ):
+    formats = evaluation.by('variant', 'precision', metric)
+    kept = [
+      f'{name} {_kept(row)}'
+      for name in ('float16', 'int8', 'binary')
+      for row in curves.deepest(formats.get(name, ()))[-1:]
+      if row.get('kept') is not None and row['dim'] == evaluation.width
+    ]
+    if kept:
+      return (
+        f'Of the {words} that float32 gives with all {evaluation.width:g} '
+        f'dimensions, {"; ".join(kept)}.'
+      )
+  return ''
+
+
+def _kept(row: Row) -> str:
+  """What is kept of the full quality; never more than all of it."""
+  size = blocks.number(4 * row['dim'] / row['bytes'])
+  if row['kept'] >= 1:
+    lost = blocks.percent(max(0, 1 - row['kept_low']), 1)
+    words = f'loses none that can be seen (at most {lost}%)'
+  else:
+    ends = {'ci_low': row['kept_low'], 'ci_high': min(1, row['kept_high'])}
+    words = f'keeps {share({"value": row["kept"], **ends})}'
+  return f'{words} at 1/{size} of the bytes'
+
+
+def trusted(evaluation) -> str:
+  """How far confidence is off at both ends."""
+  points = curves.deepest(evaluation.curve('calibration/ece'))
+  return _ends('The stated confidence is off by', points, ' points')
+
+
+def bad_images(evaluation) -> str:
+  """Corrupted against clean images at the full width."""
+  variants = evaluation.by('variant', 'robustness', 'top1')
+  clean, mean = (
+    curves.deepest(variants.get(it, ()))[-1:] for it in ('clean', 'mean')
+  )
+  if not clean or not mean:
+    return ''
+  return (
+    f'With all {mean[0]["dim"]:g} dimensions, {share(mean[0])} of corrupted '
+    f'images are classified right, {share(clean[0])} of clean ones.'
+  )
+
+
+def which_classes(evaluation) -> str:
+  """Rare against frequent classes; else the mean of classes."""
+  rare, frequent = (
+    curves.deepest(evaluation.curve(f'classes/{name}'))
+    for name in ('tail', 'head')
+  )
+  if not rare or not frequent:
+    points = curves.deepest(evaluation.curve('classes/per_class'))
+    return _ends('The mean class is right on', points)
+  few, full = rare[0], rare[-1]
+  verdict = 'Neither rare nor frequent ones for sure'
+  if full['ci_high'] < frequent[-1]['ci_low']:
+    verdict = 'The rare ones'
+  elif full['ci_low'] > frequent[-1]['ci_high']:
+    verdict = 'The frequent ones'
+  return (
+    f'{verdict}: rare classes are right on {share(full)} with all '
+    f'{full["dim"]:g} dimensions and {share(few)} with {few["dim"]:g}, '
+    f'frequent ones on {share(frequent[-1])} and {share(frequent[0])}.'
+  )
+
+
+def how_far_apart(evaluation) -> str:
+  """How often a pair of one class is more alike than one of two."""
+  points = curves.deepest(evaluation.curve('cosine/separation'))
+  return _ends('A pair of one class is more alike than one of two in', points)
+
+
+def in_examples(evaluation) -> str:
+  """How many neighbours of the example images are of their class."""
+  examples = evaluation.detail('examples', 'examples')
+  counts = {}
+  for example in examples:
+    for dim, nearest in example['neighbours'].items():
+      counts.setdefault(dim, []).extend(bool(it['right']) for it in nearest)
+  if not counts:
+    return ''
+  shares = ', '.join(
+    f'{sum(right)} of {len(right)} with {dim} dimensions'
+    for dim, right in counts.items()
+  )
+  return f'Neighbours of the right class, of {len(examples)} images: {shares}.'
+
+
+def _ends(subject: str, points: Sequence[Row], unit: str = '%') -> str:
+  """A curve at the full width and at its smallest dimension."""
+  if not points:
+    return ''
+  small, full = points[0], points[-1]
+  words = f'{subject} {share(full, unit)} with all {full["dim"]:g} dimensions'
+  if small is not full:
+    words += f', {share(small, unit)} with {small["dim"]:g}'
+  return f'{words}.'
+
+
+def _level(points: Sequence[Row]) -> Row:
+  """The first row from which on all intervals overlap the last one's."""
+  level = points[-1]
+  for row in reversed(points):
+    if row['ci_high'] < points[-1]['ci_low']:
+      break
+    level = row
+  return level
+
+
+def share(row: Mapping, unit: str = '%') -> str:
+  """`91.2% (90.0 to 92.3)`."""
+  value, low, high = (
+    blocks.percent(row[key], 1) for key in ('value', 'ci_low', 'ci_high')
+  )
+  return f'{value}{unit} ({low} to {high})'
+
+
+def _by_dim(points: Sequence[Row] | None) -> dict[float, Row]:
+  return {row['dim']: row for row in curves.deepest(points or ())}

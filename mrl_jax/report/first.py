@@ -1,0 +1,252 @@
+"""The first screen: the decision, its reason, one table, one curve."""
+
+import dataclasses
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from mrl_jax import rows
+from mrl_jax.report import answers, blocks, charts, curves, headline
+from mrl_jax.rows import Row
+
+PICTURE = 'accuracy_vs_dimension.png'  # beside the report
+QUESTION = 'Which dimension should I deploy?'
+# What the decision is about -> the curve to draw; else the first there is.
+STATED = {'top-1': 'knn/top1'}
+# What counts the rows, queries and classes: evaluator and key of its details.
+ROWS = {
+  'search': 'database_rows',
+  'precision': 'database_rows_of',
+  'baselines': 'database',
+}
+CLASSES = {'probe': 'classes', 'few_shot': 'classes'}
+SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'precision')
+
+
+def decide(evaluation):
+  """What to deploy, in strong words."""
+  for words in headline.words(evaluation)[:1]:
+    yield blocks.Text(words, strong=True)
+
+
+def reason(evaluation):
+  """Quality and recall at the chosen dimension and at the full width."""
+  points, recall, chosen = _measured(evaluation)
+  if chosen is not None:
+    yield blocks.Text(_why([points, recall], chosen['dim']))
+
+
+def main_curve(evaluation):
+  """One measure against the dimension, its values at its points."""
+  points, _, chosen = _measured(evaluation)
+  if points:
+    yield _curve(points, chosen)
+
+
+def main_table(evaluation):
+  """A line per dimension: quality, recall, bytes and time."""
+  points, recall, chosen = _measured(evaluation)
+  if points:
+    yield _table(evaluation, points, recall, chosen)
+
+
+def oddities(evaluation):
+  """What is odd about the data."""
+  return blocks.sentences(evaluation, 'evaluation', 'notes')
+
+
+def _measured(evaluation) -> tuple[list[Row], list[Row], Row | None]:
+  """The rows of the measure, those of the recall, and the chosen row."""
+  points, recall = _measure(evaluation), _recall(evaluation)
+  if (
+    points
+    and recall
+    and rows.curve_name(recall[0]) == rows.curve_name(points[0])
+  ):
+    recall = []
+  return points, recall, _chosen(evaluation, points)
+
+
+def data(evaluation) -> str:
+  """How many rows, queries and classes of what data; '' if nothing is known."""
+  known = {
+    'rows searched': _largest(evaluation, ROWS),
+    'queries': max(
+      (r['n'] for r in evaluation.rows if r['evaluator'] in SEARCHED),
+      default=0,
+    ),
+    'classes': _largest(evaluation, CLASSES),
+  }
+  counts = [f'{count:,} {noun}' for noun, count in known.items() if count]
+  source = _source(evaluation)
+  return ': '.join(part for part in (source, ', '.join(counts)) if part)
+
+
+def _largest(evaluation, places) -> int:
+  """The largest of the counts under these keys of details, 0 without any."""
+  counts = [evaluation.detail(*place, 0) for place in places.items()]
+  return max((it for it in counts if isinstance(it, int)), default=0)
+
+
+def _source(evaluation) -> str:
+  """The name of the data: of the config, or the file that was evaluated."""
+  source = (evaluation.config.get('data') or {}).get('source') or {}
+  if name := source.get('dataset') or source.get('name'):
+    return str(name)
+  command = evaluation.detail('evaluation', 'environment', {}).get('command')
+  found = re.search(r'--embeddings[= ](.*)', str(command or ''))
+  try:
+    words = shlex.split(found[1]) if found else []
+  except ValueError:  # an open quote
+    words = []
+  return re.split(r'[\\/]', words[0])[-1] if words else ''
+
+
+def _measure(evaluation) -> list[Row]:
+  """The curve that the decision is about, of full depth.
+
+  Else the first main curve, or the recall of the exact search.
+  """
+  measured = curves.main(evaluation.rows)
+  stated = STATED.get(str(evaluation.recommendation.get('metric')))
+  name = stated if stated in measured else next(iter(measured), '')
+  return curves.deepest(measured.get(name) or _recall(evaluation))
+
+
+def _recall(evaluation) -> Sequence[Row]:
+  """How many of the neighbours by all dims are found with fewer, exactly."""
+  return curves.deepest(
+    evaluation.by('variant', 'search', 'recall').get('prefix')
+    or evaluation.by('variant', 'precision', 'recall').get('float32')
+    or []
+  )
+
+
+def _chosen(evaluation, points: Sequence[Row]) -> Row | None:
+  """The row of the recommended dimension; None if none is recommended."""
+  if headline.undecided(evaluation.rows):
+    return None
+  dim = evaluation.recommendation.get('dim')
+  return next((row for row in points if row['dim'] == dim), None)
+
+
+def _noun(row: Row) -> str:
+  """What a percent of a row means, in plain words."""
+  if row['metric'] == 'recall':
+    return f'same {row.get("k", "")} nearest rows as with all'
+  return curves.meaning(rows.curve_name(row))
+
+
+def _why(measures: Sequence[Sequence[Row]], dim: float) -> str:
+  """Each measure at the chosen dimension and at the full width."""
+  sentences = []
+  for points in filter(None, measures):
+    full, by_dim = points[-1], {row['dim']: row for row in points}
+    noun = _noun(full)
+    words = f'{noun[:1].upper()}{noun[1:]}: '
+    if dim not in by_dim:
+      continue
+    words += f'{answers.share(by_dim[dim])} with {dim:g} dimensions'
+    if dim != full['dim'] and full['value'] < 1:
+      words += f', {answers.share(full)} with all {full["dim"]:g}'
+    sentences.append(words + '.')
+  return ' '.join(sentences)
+
+
+def _short(row: Row | None) -> str:
+  """`91.2 (90.0 to 92.3)`."""
+  if row is None:
+    return '-'
+  value, low, high = (
+    blocks.percent(row.get(key), 1) for key in ('value', 'ci_low', 'ci_high')
+  )
+  return f'{value} ({low}\xa0to\xa0{high})'  # brackets stay in one line
+
+
+def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
+  """The drawing of these rows."""
+  name, noun = rows.curve_name(points[0]), _noun(points[0])
+  lines = curves.lines(noun, points, curves.colour(name))
+  axes = charts.Axes(
+    curves.DIMENSIONS,
+    '% of queries',
+    dims=curves.dims(*lines),
+    values=True,
+    chosen=None if chosen is None else chosen['dim'],
+  )
+  note = 'The band is the 95% interval.'
+  note += ' The ring is the choice.' * (chosen is not None)
+  note += ' Open points were not trained.' * any(it.hollow for it in lines)
+  title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
+  picture = charts.draw(title, axes, lines, note)
+  alt = 'Accuracy by dimension'
+  return dataclasses.replace(picture, file=PICTURE, alt=alt)
+
+
+def _table(
+  evaluation,
+  points: Sequence[Row],
+  recall: Sequence[Row],
+  chosen: Row | None,
+) -> blocks.Table:
+  """The table of these rows."""
+  also = {row['dim']: row for row in recall}
+  times = _times(evaluation)
+  columns = {
+    'dims': [
+      f'{row["dim"]:g}' + ', chosen' * (row is chosen) for row in points
+    ],
+    f'{_noun(points[0])}, %': [_short(row) for row in points],
+  }
+  if recall:
+    columns[f'{_noun(recall[0])}, %'] = [
+      _short(also.get(row['dim'])) for row in points
+    ]
+  columns['bytes a vector'] = [blocks.number(4 * r['dim']) for r in points]
+  if times:
+    columns['ms a query'] = _milliseconds(points, times)
+  return blocks.Table(
+    list(columns),
+    list(zip(*columns.values())),
+    _about(evaluation, points, recall, chosen),
+    chosen=next((i for i, r in enumerate(points) if r is chosen), None),
+  )
+
+
+def _times(evaluation) -> dict[float, float]:
+  """Milliseconds a query of the exact search in batches, by dimension."""
+  return {
+    entry['dim']: entry['milliseconds_batch']
+    for entry in evaluation.detail('search', 'methods')
+    if entry['method'] == 'prefix' and entry.get('milliseconds_batch')
+  }
+
+
+def _milliseconds(
+  points: Sequence[Row], times: Mapping[float, float]
+) -> list[str]:
+  """The times of rows, with as many decimals as two digits of the least."""
+  digits = max(0, 1 - math.floor(math.log10(min(times.values()))))
+  return [
+    f'{times[row["dim"]]:,.{digits}f}' if row['dim'] in times else '-'
+    for row in points
+  ]
+
+
+def _about(
+  evaluation, points: Sequence[Row], recall: Sequence[Row], chosen: Row | None
+) -> str:
+  """Where the columns come from, and what the choice weighs as it is stored."""
+  words = ['Bytes: numbers of 4 bytes (float32).']
+  advice = evaluation.recommendation
+  if chosen is not None and advice.get('precision', 'float32') != 'float32':
+    words.append(
+      f'The choice is stored in {advice["precision"]}'
+      + (f': {advice["bytes"]:,} bytes.' if 'bytes' in advice else '.')
+    )
+  if recall and recall[0]['n'] != points[0]['n']:
+    words.append(f'Same rows: of {recall[0]["n"]:,} queries.')
+  if _times(evaluation):
+    words.append('Time: comparing with every row, many queries at once.')
+  return ' '.join(words)

@@ -1,0 +1,220 @@
+"""Each chapter's first sentence, against rows that are looked up naively."""
+
+import re
+
+import pytest
+
+from mrl_jax.report import answers, page, results
+from tests.samples.report import DIMS, all_details, all_rows, row
+
+WHOLE = results.Evaluation('a', all_rows(), all_details())
+
+
+def told(evaluator, metric, dim, unit='%', **extra):
+  """`91.2% (90.0 to 92.3)` of the one row with these keys."""
+  (one,) = [
+    r
+    for r in all_rows()
+    if (r['evaluator'], r['metric'], r['dim']) == (evaluator, metric, dim)
+    and all(r.get(key) == value for key, value in extra.items())
+  ]
+  value, low, high = (100 * one[k] for k in ('value', 'ci_low', 'ci_high'))
+  return f'{value:.1f}{unit} ({low:.1f} to {high:.1f})'
+
+
+def test_accuracy_at_both_ends_and_where_it_stops_to_rise():
+  words = answers.how_accurate(WHOLE)
+  full, small = (told('linear', 'top1', d) for d in (64, 8))
+  assert words.startswith(
+    f'The linear head is right on {full} with all 64 dimensions, {small} with 8'
+  )
+  values = {
+    r['dim']: r
+    for r in all_rows()
+    if (r['evaluator'], r['metric']) == ('linear', 'top1')
+  }
+  level = 64
+  for dim in (32, 16, 12, 8):
+    if values[dim]['ci_high'] < values[64]['ci_low']:
+      break
+    level = dim
+  assert f'From {level} dimensions on' in words and level < 64
+
+
+@pytest.mark.parametrize(
+  'random,pca,verdict',
+  [
+    (0.6, 0.79, 'Yes: '),
+    (0.6, 0.9, 'In part, PCA keeps more: '),
+    (0.79, 0.9, 'No: '),
+    (0.9, 0.5, 'No: '),
+  ],
+)
+def test_nested_or_not(random, pca, verdict):
+  ways = {'prefix': 0.8, 'random_subset': random, 'pca': pca}
+  points = [
+    row('baselines', 'knn_top1', dim, value - dim / 1e4, variant=way)
+    for way, value in ways.items()
+    for dim in DIMS
+  ]
+  words = answers.is_nested(results.Evaluation('a', points))
+  assert words.startswith(verdict + 'the first 16 of 64 dimensions')
+  shares = [round(100 * (value - 0.0016), 1) for value in ways.values()]
+  assert [float(x) for x in re.findall(r'on ([\d.]+)%', words)] == shares
+
+
+def test_nested_by_the_sample():
+  words = answers.is_nested(WHOLE)
+  for way in ('prefix', 'random_subset', 'pca'):
+    assert told('baselines', 'knn_top1', 16, variant=way) in words
+
+
+def test_cheap_queries():
+  words = answers.cheap_queries(WHOLE)
+  risky = told('cascade', 'top1', 64, variant='risk0.005')
+  assert words.startswith(
+    f'Yes, with 27.5 of 64 dimensions on average: {risky}'
+  )
+  fixed = all_details()['cascade']['fixed'][-1]
+  assert f'{100 * fixed["accuracy"]:.1f}% ({100 * fixed["low"]:.1f}' in words
+  paper = [r for r in all_rows() if r.get('variant') == 'paper']
+  words = answers.cheap_queries(results.Evaluation('a', paper))
+  assert words.startswith('With 11.5 of 64') and 'with all' not in words
+  late = [
+    {**r, 'expected_dim': 64}
+    for r in all_rows()
+    if r.get('variant', '').startswith('risk')
+  ]
+  words = answers.cheap_queries(results.Evaluation('a', late))
+  assert words.startswith('Not shown: ') and risky in words
+
+
+def test_ranking():
+  full, small = (told('retrieval', 'top1', d) for d in (64, 8))
+  assert answers.right_first(WHOLE) == (
+    f'The first row is right for {full} with all 64 dimensions, {small} with 8.'
+  )
+  rest = [r for r in all_rows() if r['metric'] != 'top1']
+  words = answers.right_first(results.Evaluation('a', rest))
+  assert words.startswith('nDCG@10 is ' + told('retrieval', 'ndcg', 64, k=10))
+
+
+def methods(*entries):
+  """An evaluation of timed methods: (name, dim, recall, milliseconds)."""
+  keys = ('method', 'dim', 'recall', 'milliseconds_batch')
+  timed = [dict(zip(keys, entry)) for entry in entries]
+  points = [
+    row('search', 'recall', dim, recall, variant=name, k=10)
+    for name, dim, recall, _ in entries
+  ]
+  return results.Evaluation('a', points, {'search': {'methods': timed}})
+
+
+def test_the_fastest_search_that_finds_nearly_all():
+  words = answers.how_fast(
+    methods(
+      ('prefix', 8, 0.7, 0.1),
+      ('prefix', 64, 1.0, 0.8),
+      ('device', 64, 1.0, 0.5),
+      ('hnsw', 8, 0.985, 0.01),
+      ('ivf', 8, 0.992, 0.2),
+    )
+  )
+  assert words == (
+    'In 0.2 ms a query, IVF, then rerank finds 99.2% (98.2 to 100.0) of the '
+    'true neighbours; comparing with every row in all 64 dimensions takes '
+    '0.5 ms a query.'
+  )
+  words = answers.how_fast(
+    methods(('prefix', 64, 1.0, 0.8), ('ivf', 8, 1.0, 1))
+  )
+  assert '0.8 ms a query; nothing that finds 99%' in words
+  assert answers.how_fast(methods(('ivf', 8, 1.0, 1))) == ''
+
+
+def test_formats_keep_at_most_everything():
+  kept = {'float16': 1.004, 'int8': 0.995, 'binary': 0.62}
+  points = [
+    row(
+      'precision', 'top1', 64, 0.8, variant=name, bytes=256 // share,
+      kept=kept[name], kept_low=kept[name] - 0.01, kept_high=kept[name] + 0.01,
+    )
+    for name, share in (('float16', 2), ('int8', 4), ('binary', 32))
+  ]  # fmt: skip
+  assert answers.format_cost(results.Evaluation('a', points)) == (
+    'Of the right answers by 1-NN that float32 gives with all 64 dimensions, '
+    'float16 loses none that can be seen (at most 0.6%) at 1/2 of the bytes; '
+    'int8 keeps 99.5% (98.5 to 100.0) at 1/4 of the bytes; '
+    'binary keeps 62.0% (61.0 to 63.0) at 1/32 of the bytes.'
+  )
+
+
+def test_trust_images_and_distances():
+  full, small = (told('calibration', 'ece', d, ' points') for d in (64, 8))
+  assert answers.trusted(WHOLE) == (
+    f'The stated confidence is off by {full} with all 64 dimensions, {small} '
+    'with 8.'
+  )
+  clean, bad = (
+    told('robustness', 'top1', 64, variant=v) for v in ('clean', 'mean')
+  )
+  words = answers.bad_images(WHOLE)
+  assert f'{bad} of corrupted' in words and f'{clean} of clean' in words
+  words = answers.how_far_apart(WHOLE)
+  assert told('cosine', 'separation', 64) in words
+  assert told('cosine', 'separation', 8) in words
+
+
+@pytest.mark.parametrize(
+  'rare,verdict',
+  [
+    (0.5, 'The rare ones: '),
+    (0.9, 'Neither rare nor frequent ones for sure: '),
+    (0.95, 'The frequent ones: '),
+  ],
+)
+def test_classes_that_suffer(rare, verdict):
+  points = [
+    row('classes', name, dim, value - (64 - dim) / 1000)
+    for name, value in (('tail', rare), ('head', 0.91))
+    for dim in DIMS
+  ]
+  words = answers.which_classes(results.Evaluation('a', points))
+  assert words.startswith(
+    verdict + f'rare classes are right on {100 * rare:.1f}'
+  )
+  assert f'{100 * rare - 5.6:.1f}%' in words and '85.4%' in words
+  points = [
+    row('classes', 'per_class', 8, 0.4),
+    row('classes', 'per_class', 64, 0.5),
+  ]
+  words = answers.which_classes(results.Evaluation('a', points))
+  assert words.startswith('The mean class is right on 50.0% (49.0 to 51.0)')
+
+
+def test_examples_are_counted():
+  assert answers.in_examples(WHOLE) == (
+    'Neighbours of the right class, of 6 images: 24 of 30 with 8 dimensions, '
+    '24 of 30 with 64 dimensions.'
+  )
+
+
+@pytest.mark.parametrize('chapter', page.CHAPTERS, ids=lambda c: c.link)
+def test_without_its_material_a_chapter_has_no_answer(chapter):
+  assert chapter.answer(WHOLE).endswith('.')
+  assert chapter.answer(results.Evaluation('a', [])) == ''
+  for name in {r['evaluator'] for r in all_rows()}:
+    rest = [r for r in all_rows() if r['evaluator'] != name]
+    kept = {k: v for k, v in all_details().items() if k != name}
+    words = chapter.answer(results.Evaluation('a', rest, kept))
+    assert words == '' or words.endswith('.')
+
+
+def test_all_layers_are_spoken_of():
+  points = [
+    row('linear', 'top1', dim, value + dim / 1000, **depth)
+    for value, depth in ((0.54, {'depth': 4}), (0.59, {}))
+    for dim in (8, 64)
+  ]
+  words = answers.how_accurate(results.Evaluation('a', points))
+  assert words.startswith('The linear head is right on 65.4%')
