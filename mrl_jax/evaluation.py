@@ -145,8 +145,7 @@ def publish(
   files.write(folder, results, details)
   report = page.write(folder, workdir)
   title = f'step {step}, %' if step else '%'
-  precision = details.get('precision', {})
-  advice = precision.get('recommendation', {}).get('text', '')
+  advice = details.get('stores', {}).get('decision', {}).get('text', '')
   if undecided := headline.undecided(results):
     print(f'\nnote: {undecided}')
     advice = ''

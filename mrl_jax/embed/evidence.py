@@ -18,7 +18,6 @@ from mrl_jax.embed.relevance import Relevance
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.shapes import Int
 
-
 PAIRS = 100_000_000  # of queries and rows whose cosines fit into memory
 
 

@@ -41,26 +41,42 @@ def how_accurate(evaluation) -> str:
 
 
 def is_nested(evaluation) -> str:
-  """The prefix against random coordinates and PCA at a quarter of the width."""
-  ways = evaluation.by('variant', 'baselines', 'knn_top1')
-  ways = ways or evaluation.by('variant', 'baselines', 'probe_top1')
-  prefix, random = (_by_dim(ways.get(w)) for w in ('prefix', 'random_subset'))
-  dims = [dim for dim in prefix if dim in random and dim < evaluation.width]
+  """The prefix against its rivals, at the dim nearest a quarter of the width.
+
+  In points, on the same queries, with intervals.
+  """
+  said = evaluation.detail('baselines', 'nested', {})
+  rivals = {
+    name: {point['dim']: point for point in points}
+    for name, points in said.get('by', {}).items()
+  }
+  dims = list(rivals.get('random_rotation', ()))
   if not dims:
     return ''
-  dim = min(dims, key=lambda m: (abs(m - evaluation.width / 4), m))
-  first, other = prefix[dim], random[dim]
-  pca = _by_dim(ways.get('pca')).get(dim)
-  verdict = 'No: '
-  if first['ci_low'] > other['ci_high']:
-    verdict = 'Yes: '
-    if pca and pca['ci_low'] > first['ci_high']:
-      verdict = 'In part, PCA keeps more: '
-  words = (
-    f'{verdict}the first {dim:g} of {evaluation.width:g} dimensions are right '
-    f'on {share(first)}, {dim:g} random ones on {share(other)}'
+  width = said['width']
+  dim = min(dims, key=lambda m: (abs(m - width / 4), m))
+  rotation, pca, subset = (
+    rivals[name][dim] for name in ('random_rotation', 'pca', 'random_subset')
   )
-  return words + (f', {dim:g} of a PCA on {share(pca)}.' if pca else '.')
+  verdict = 'No'
+  if rotation['low'] > 0:
+    verdict = 'Yes' if pca['high'] >= 0 else 'In part, PCA keeps more'
+  what = (
+    'nearest rows of the right class'
+    if said['metric'] == 'knn_top1'
+    else f'the {said["k"]} nearest rows'
+  )
+  return (
+    f'{verdict}: by {what}, the first {dim:g} of {width:g} dimensions differ '
+    f'by {points(rotation)} from a random rotation of the same vectors, '
+    f'{points(subset)} from random dimensions and {points(pca)} from PCA.'
+  )
+
+
+def points(difference: Mapping) -> str:
+  """`+2.3 points (1.0 to 3.6)`; the interval is 95%."""
+  value, low, high = (100 * difference[key] for key in ('value', 'low', 'high'))
+  return f'{value:+.1f} points ({low:.1f} to {high:.1f})'
 
 
 def cheap_queries(evaluation) -> str:
@@ -147,17 +163,18 @@ def _found(evaluation, entry: Mapping) -> str:
   return f'{blocks.percent(entry["recall"], 1)}%'
 
 
-def format_cost(evaluation) -> str:
+def store_cost(evaluation) -> str:
   """What each number format keeps at the full width."""
   for metric, words in (
     ('top1', 'right answers by 1-NN'),
     ('recall', 'nearest rows'),
+    ('ndcg', 'nDCG'),
   ):
-    formats = evaluation.by('variant', 'precision', metric)
+    formats = evaluation.by('variant', 'stores', metric)
     kept = [
       f'{name} {_kept(row)}'
       for name in ('float16', 'int8', 'binary')
-      for row in curves.deepest(formats.get(name, ()))[-1:]
+      for row in curves.deepest(formats.get(f'prefix.{name}', ()))[-1:]
       if row.get('kept') is not None and row['dim'] == evaluation.width
     ]
     if kept:
@@ -170,7 +187,7 @@ def format_cost(evaluation) -> str:
 
 def _kept(row: Row) -> str:
   """What is kept of the full quality; never more than all of it."""
-  size = blocks.number(4 * row['dim'] / row['bytes'])
+  size = blocks.number(round(4 * row['dim'] / row['held'], 1))
   if row['kept'] >= 1:
     lost = blocks.percent(max(0, 1 - row['kept_low']), 1)
     words = f'loses none that can be seen (at most {lost}%)'
@@ -271,7 +288,3 @@ def share(row: Mapping, unit: str = '%') -> str:
     blocks.percent(row[key], 1) for key in ('value', 'ci_low', 'ci_high')
   )
   return f'{value}{unit} ({low} to {high})'
-
-
-def _by_dim(points: Sequence[Row] | None) -> dict[float, Row]:
-  return {row['dim']: row for row in curves.deepest(points or ())}

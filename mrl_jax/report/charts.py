@@ -31,7 +31,8 @@ SHARED = {INK: 'var(--ink)', FAINT: 'var(--line)', GROUND: 'var(--ground)'}
 class Line:
   """One curve. `hollow` are the x of points to be drawn open.
 
-  `style` is '-', '--', ':' or '' (points only).
+  `style` is '-', '--', ':' or '' (points only). `names` stand at the points.
+  A line without a label has no key.
   """
 
   label: str
@@ -43,6 +44,7 @@ class Line:
   style: str = '-'
   marker: str = 'o'
   hollow: frozenset = frozenset()
+  names: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +88,15 @@ def draw(
     plane = figure.add_subplot(facecolor='none')
     for line in lines:
       _plot(plane, line, axes, len(lines))
-    if axes.values:
-      for line in lines:
+    for line in lines:
+      if axes.values:
         _tell(plane, line, axes)
+      _name_points(plane, line)
     _frame(plane, axes)
     keys = [
       blocks.Key(line.label, line.colour, line.style, line.marker)
       for line in lines
+      if line.label
     ]
     if _direct(lines, axes):
       _name_ends(plane, lines)
@@ -164,6 +168,19 @@ def _tell(plane, line: Line, axes: Axes) -> None:
         ha='center',
         weight='bold' if chosen else 'normal',
       )
+
+
+def _name_points(plane, line: Line) -> None:
+  """Names left above the points, where a front has nothing."""
+  for x, y, name in zip(line.x, line.y, line.names):
+    plane.annotate(
+      blocks.visible(name),
+      (x, y),
+      (-3, 3),
+      textcoords='offset points',
+      ha='right',
+      fontsize=7,
+    )
 
 
 def _frame(plane, axes: Axes) -> None:

@@ -7,21 +7,21 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from mrl_jax import rows
-from mrl_jax.report import answers, blocks, charts, curves, headline
+from mrl_jax.report import answers, blocks, charts, curves, headline, stores
 from mrl_jax.rows import Row
 
 PICTURE = 'accuracy_vs_dimension.png'  # beside the report
 QUESTION = 'Which dimension should I deploy?'
-# What the decision is about -> the curve to draw; else the first there is.
-STATED = {'top-1': 'knn/top1'}
+# Measure of the decision -> the curve to draw; else the first there is.
+STATED = {'top1': 'knn/top1'}
 # What counts the rows, queries and classes: evaluator and key of its details.
 ROWS = {
   'search': 'database_rows',
-  'precision': 'database_rows_of',
+  'stores': 'database_rows_of',
   'baselines': 'database',
 }
 CLASSES = {'probe': 'classes', 'few_shot': 'classes'}
-SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'precision')
+SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'stores')
 
 
 def decide(evaluation):
@@ -31,10 +31,13 @@ def decide(evaluation):
 
 
 def reason(evaluation):
-  """Quality and recall at the chosen dimension and at the full width."""
-  points, recall, chosen = _measured(evaluation)
-  if chosen is not None:
-    yield blocks.Text(_why([points, recall], chosen['dim']))
+  """Why that, and whether the embedding is nested."""
+  if headline.undecided(evaluation.rows):
+    return
+  for words in evaluation.decision.get('why', ()):
+    yield blocks.Text(str(words))
+  if nested := answers.is_nested(evaluation):
+    yield blocks.Text(f'Is it nested? {nested}')
 
 
 def main_curve(evaluation):
@@ -45,10 +48,13 @@ def main_curve(evaluation):
 
 
 def main_table(evaluation):
-  """A line per dimension: quality, recall, bytes and time."""
-  points, recall, chosen = _measured(evaluation)
-  if points:
-    yield _table(evaluation, points, recall, chosen)
+  """A line per store; without stores per dimension: quality, bytes, time."""
+  points, recall, _ = _measured(evaluation)
+  if kept := stores.cheapest(evaluation):
+    undecided = headline.undecided(evaluation.rows)
+    yield dataclasses.replace(kept, chosen=None) if undecided else kept
+  elif points:
+    yield _table(evaluation, points, recall)
 
 
 def oddities(evaluation):
@@ -109,7 +115,7 @@ def _measure(evaluation) -> list[Row]:
   Else the first main curve, or the recall of the exact search.
   """
   measured = curves.main(evaluation.rows)
-  stated = STATED.get(str(evaluation.recommendation.get('metric')))
+  stated = STATED.get(next(iter(evaluation.detail('stores', 'measures')), ''))
   name = stated if stated in measured else next(iter(measured), '')
   return curves.deepest(measured.get(name) or _recall(evaluation))
 
@@ -118,17 +124,19 @@ def _recall(evaluation) -> Sequence[Row]:
   """How many of the neighbours by all dims are found with fewer, exactly."""
   return curves.deepest(
     evaluation.by('variant', 'search', 'recall').get('prefix')
-    or evaluation.by('variant', 'precision', 'recall').get('float32')
+    or evaluation.by('variant', 'stores', 'recall').get('prefix.float32')
     or []
   )
 
 
 def _chosen(evaluation, points: Sequence[Row]) -> Row | None:
-  """The row of the recommended dimension; None if none is recommended."""
-  if headline.undecided(evaluation.rows):
+  """The row of the prefix that is chosen; None if it is none of them."""
+  chosen = evaluation.chosen
+  if headline.undecided(evaluation.rows) or chosen is None:
     return None
-  dim = evaluation.recommendation.get('dim')
-  return next((row for row in points if row['dim'] == dim), None)
+  if chosen['reduction'] != 'prefix':
+    return None
+  return next((row for row in points if row['dim'] == chosen['dim']), None)
 
 
 def _noun(row: Row) -> str:
@@ -136,22 +144,6 @@ def _noun(row: Row) -> str:
   if row['metric'] == 'recall':
     return f'same {row.get("k", "")} nearest rows as with all'
   return curves.meaning(rows.curve_name(row))
-
-
-def _why(measures: Sequence[Sequence[Row]], dim: float) -> str:
-  """Each measure at the chosen dimension and at the full width."""
-  sentences = []
-  for points in filter(None, measures):
-    full, by_dim = points[-1], {row['dim']: row for row in points}
-    noun = _noun(full)
-    words = f'{noun[:1].upper()}{noun[1:]}: '
-    if dim not in by_dim:
-      continue
-    words += f'{answers.share(by_dim[dim])} with {dim:g} dimensions'
-    if dim != full['dim'] and full['value'] < 1:
-      words += f', {answers.share(full)} with all {full["dim"]:g}'
-    sentences.append(words + '.')
-  return ' '.join(sentences)
 
 
 def _short(row: Row | None) -> str:
@@ -176,7 +168,7 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
     chosen=None if chosen is None else chosen['dim'],
   )
   note = 'The band is the 95% interval.'
-  note += ' The ring is the choice.' * (chosen is not None)
+  note += ' The ring is the choice, before any rerank.' * (chosen is not None)
   note += ' Open points were not trained.' * any(it.hollow for it in lines)
   title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
   picture = charts.draw(title, axes, lines, note)
@@ -185,18 +177,13 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
 
 
 def _table(
-  evaluation,
-  points: Sequence[Row],
-  recall: Sequence[Row],
-  chosen: Row | None,
+  evaluation, points: Sequence[Row], recall: Sequence[Row]
 ) -> blocks.Table:
   """The table of these rows."""
   also = {row['dim']: row for row in recall}
   times = _times(evaluation)
   columns = {
-    'dims': [
-      f'{row["dim"]:g}' + ', chosen' * (row is chosen) for row in points
-    ],
+    'dims': [f'{row["dim"]:g}' for row in points],
     f'{_noun(points[0])}, %': [_short(row) for row in points],
   }
   if recall:
@@ -206,12 +193,8 @@ def _table(
   columns['bytes a vector'] = [blocks.number(4 * r['dim']) for r in points]
   if times:
     columns['ms a query'] = _milliseconds(points, times)
-  return blocks.Table(
-    list(columns),
-    list(zip(*columns.values())),
-    _about(evaluation, points, recall, chosen),
-    chosen=next((i for i, r in enumerate(points) if r is chosen), None),
-  )
+  about = _about(evaluation, points, recall)
+  return blocks.Table(list(columns), list(zip(*columns.values())), about)
 
 
 def _times(evaluation) -> dict[float, float]:
@@ -234,17 +217,9 @@ def _milliseconds(
   ]
 
 
-def _about(
-  evaluation, points: Sequence[Row], recall: Sequence[Row], chosen: Row | None
-) -> str:
-  """Where the columns come from, and what the choice weighs as it is stored."""
+def _about(evaluation, points: Sequence[Row], recall: Sequence[Row]) -> str:
+  """Where the columns come from."""
   words = ['Bytes: numbers of 4 bytes (float32).']
-  advice = evaluation.recommendation
-  if chosen is not None and advice.get('precision', 'float32') != 'float32':
-    words.append(
-      f'The choice is stored in {advice["precision"]}'
-      + (f': {advice["bytes"]:,} bytes.' if 'bytes' in advice else '.')
-    )
   if recall and recall[0]['n'] != points[0]['n']:
     words.append(f'Same rows: of {recall[0]["n"]:,} queries.')
   if _times(evaluation):

@@ -1,4 +1,4 @@
-"""The answer in words: which dimension, at which precision, to deploy."""
+"""The answer in words: which dimension, kept in which way, to deploy."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ POINTS = 0.01  # how far below the full width an interval may reach
 
 
 def words(evaluation) -> list[str]:
-  """Sentences: the recommendation first, then what each curve keeps.
+  """Sentences: the decision first, then what each curve keeps.
 
-  Where dimensions are alike, that stands in the place of a recommendation.
+  Where dimensions are alike, that stands in the place of a decision.
   """
   sentences = [
     undecided(evaluation.rows)
-    or _recommended(evaluation)
+    or _decided(evaluation)
     or smallest(evaluation.rows)
   ]
   for name, points in curves.main(evaluation.rows).items():
@@ -48,7 +48,7 @@ def undecided(points: Sequence[Row]) -> str:
     'This evaluation cannot tell dimensions apart: the intervals of all from '
     f'{curve[0]["dim"]:g} to {curve[-1]["dim"]:g} overlap in '
     f'{", ".join(main)}. So none is recommended; more queries or finer '
-    'classes may tell.'
+    'classes may tell. To decide by neighbours alone, leave the labels out.'
   )
 
 
@@ -58,9 +58,9 @@ def _of_full_depth(points: Sequence[Row]) -> list[Row]:
   return [row for row in points if row.get('depth') == depth]
 
 
-def _recommended(evaluation) -> str:
-  """The recommendation of `precision`, '' if there is none."""
-  text = evaluation.recommendation.get('text')
+def _decided(evaluation) -> str:
+  """What `stores` decides, '' if it does not."""
+  text = evaluation.decision.get('text')
   return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 

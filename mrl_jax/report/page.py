@@ -22,11 +22,11 @@ from mrl_jax.report import (
   markdown,
   markup,
   pictures,
-  precision,
   results,
   retrieval,
   robustness,
   search,
+  stores,
   tables,
 )
 
@@ -85,10 +85,10 @@ CHAPTERS = (
     (search.milliseconds, search.mflops, search.methods),
   ),
   Chapter(
-    'What does each number format cost?',
+    'What does each way to keep the rows cost?',
     'Bytes',
-    answers.format_cost,
-    (precision.pareto,),
+    answers.store_cost,
+    (stores.joint_front, stores.every),
   ),
   Chapter(
     'Can the answers be trusted?',

@@ -127,10 +127,16 @@ class Evaluation:
     return self.details.get(evaluator, {}).get(key) or default
 
   @property
-  def recommendation(self) -> Mapping:
-    """What `precision` recommends, empty if it does not."""
-    advice = self.detail('precision', 'recommendation')
-    return advice if isinstance(advice, dict) else {}
+  def decision(self) -> Mapping:
+    """What `stores` decides, empty if it did not run."""
+    said = self.detail('stores', 'decision')
+    return said if isinstance(said, dict) else {}
+
+  @property
+  def chosen(self) -> Mapping | None:
+    """The store that is decided for, with its measures; None without one."""
+    table = self.detail('stores', 'table')
+    return next((point for point in table if point.get('chosen')), None)
 
 
 def read_evaluation(folder: str | Path, workdir: str | Path) -> Evaluation:

@@ -56,8 +56,8 @@ def cells(points: Iterable[Row], names: Iterable[str] = ()) -> Cells:
   return by_size('dim', {curves.label(name): measured[name] for name in names})
 
 
-def text(points: Iterable[Row], recommendation: str = '') -> str:
-  """What a terminal shows: the main curves, the cascade, a recommendation.
+def text(points: Iterable[Row], decision: str = '') -> str:
+  """What a terminal shows: the main curves, the cascade, the decision.
 
   All rows stand in the files.
   """
@@ -71,8 +71,8 @@ def text(points: Iterable[Row], recommendation: str = '') -> str:
   if any(line[0].endswith('*') for line in lines):
     out.append(STAR)
   out += _cascades(points)
-  if recommendation:
-    out.append(f'recommended: {recommendation}')
+  if decision:
+    out.append(f'decision: {decision}')
   return '\n'.join(out)
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mrl_jax import rows
+from mrl_jax import intervals, rows
 from mrl_jax.embed import probes, reductions, relevance, vectors
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import baselines
@@ -46,6 +46,8 @@ def test_baselines_are_naive_counts():
     name: [make(12, s) for s in range(2)]
     for name, make in baselines.RANDOM.items()
   }
+  whole = cosines(one.embeddings, two.embeddings, 12)
+  best = np.argsort(-whole, axis=1)[:, :10]
   for variant, maps in makers.items():
     for m in DIMS if variant == 'prefix' else DIMS[:-1]:
       right = [
@@ -59,8 +61,19 @@ def test_baselines_are_naive_counts():
       assert row['value'] == pytest.approx(np.mean(right), abs=1e-12)
       assert row['n'] == 40 and row['ci_low'] < row['value'] < row['ci_high']
       assert ('spread' in row) == variant.startswith('random')
+      near = [
+        np.argsort(-cosines(f(one.embeddings), f(two.embeddings), m))[:, :10]
+        for f in maps
+      ]
+      found = [np.mean([len({*a} & {*b}) / 10 for a, b in zip(n, best)])
+               for n in near]  # fmt: skip
+      row = by.pop(('recall', variant, m))
+      assert row['value'] == pytest.approx(np.mean(found), abs=1e-12)
+      assert row['k'] == 10
   pca = reductions.pca(two.embeddings)
-  probe = probes.fit(Vectors(pca(two.embeddings), two.labels), DIMS[:-1])
+  ridge = probes.Options(solver='ridge')
+  whole = Vectors(pca(two.embeddings), two.labels)
+  probe = probes.fit(whole, DIMS[:-1], ridge)
   logits = np.asarray(probe.logits(pca(one.embeddings), DIMS[:-1]))
   said = probe.classes[logits.argmax(-1)]
   for g, m in enumerate(DIMS[:-1]):
@@ -79,7 +92,52 @@ def test_only_examples_rows_are_used_and_one_dim_has_no_baselines():
   assert {r['n'] for r in found} == {10}
   assert evaluator.run(shown())[0] == found
   alone, _ = evaluator.run(shown(dims=(12,)))
-  assert [(r['variant'], r['dim']) for r in alone] == [('prefix', 12)]
+  names = [(r['metric'], r['variant'], r['dim']) for r in alone]
+  assert names == [('knn_top1', 'prefix', 12), ('recall', 'prefix', 12)]
+
+
+def right_by(one, two, reduce, m):
+  scores = cosines(reduce(one.embeddings), reduce(two.embeddings), m)
+  return (two.labels[scores.argmax(axis=1)] == one.labels).astype(float)
+
+
+def test_whether_it_is_nested_is_paired_by_query():
+  seen = shown()
+  _, details = baselines.Baselines(seeds=4, probe=False).run(seen)
+  said = details['nested']
+  assert (said['metric'], said['width']) == ('knn_top1', 12)
+  one, two = seen.queries, seen.database
+  makers = {
+    'pca': [reductions.pca(two.embeddings)],
+    'random_subset': [reductions.random_coordinates(12, s) for s in range(4)],
+    'random_rotation': [reductions.random_rotation(12, s) for s in range(4)],
+  }
+  assert set(said['by']) == set(makers)
+  for rival, maps in makers.items():
+    for point in said['by'][rival]:
+      m = point['dim']
+      ours = right_by(one, two, lambda z: z, m)
+      differences = ours - np.stack([right_by(one, two, f, m) for f in maps])
+      assert point['value'] == pytest.approx(differences.mean(), abs=1e-12)
+      low, high = intervals.crossed((differences + 1) / 2)
+      assert point['low'] == pytest.approx(2 * low - 1)
+      assert point['high'] == pytest.approx(2 * high - 1)
+      assert point['low'] < point['value'] < point['high']
+
+
+def test_without_labels_neighbours_say_whether_it_is_nested():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(900, 16)) * 0.6 ** np.arange(16)
+  turned = x @ reductions.random_rotation(16, 1).matrix
+  for vectors_of, nested_it_is in ((x, True), (turned, False)):
+    sides = Vectors(vectors_of[:700]), Vectors(vectors_of[700:])
+    seen = evidence_of(*sides, (4, 8, 16))
+    found, details = baselines.Baselines().run(seen)
+    assert {row['metric'] for row in found} == {'recall'}
+    said = details['nested']
+    assert said['metric'] == 'recall'
+    (point,) = (p for p in said['by']['random_rotation'] if p['dim'] == 4)
+    assert (point['low'] > 0) == nested_it_is
 
 
 def write_run(path, dim, value, steps=(5, 10)):
@@ -139,6 +197,8 @@ def test_partners_without_labels_have_neighbours_and_no_probes():
   seen = evidence_of(Vectors(x), Vectors(asked), DIMS, relate=relevance.by_pair)
   found, _ = baselines.Baselines(seeds=1, queries=25).run(seen)
   asked = vectors.draw_rows(np.random.default_rng(0), 40, 25)
-  assert {row['metric'] for row in found} == {'knn_top1'}
-  (full,) = (row for row in found if row['dim'] == 12)
+  assert {row['metric'] for row in found} == {'knn_top1', 'recall'}
+  (full,) = (
+    row for row in found if (row['metric'], row['dim']) == ('knn_top1', 12)
+  )
   assert full['value'] == np.mean(asked < 30)

@@ -1,7 +1,6 @@
 """The `search` rows against naive recall, and the times beside them."""
 
 import json
-import sys
 import types
 
 import jax

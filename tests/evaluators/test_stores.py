@@ -54,7 +54,7 @@ def expected_at(scores, gains, k):
 
 
 def naive(pair, seed=0):
-  """{(store, measure): value of each query} by full sorts, a store at a time."""
+  """{(store, measure): value of each query} by full sorts."""
   database, queries = pair
   order = np.random.default_rng(seed).permutation(len(database))
   x, labels = database.embeddings[order], database.labels[order]

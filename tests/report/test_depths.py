@@ -4,7 +4,7 @@ import csv
 import re
 
 from mrl_jax.report import charts, compare, curves, headline, results, tables
-from tests.samples.report import cascade_rows, made, precision_rows, row
+from tests.samples.report import cascade_rows, made, row, stores_rows
 
 DIMS = (8, 64)
 
@@ -65,7 +65,7 @@ def test_the_csv_has_a_line_per_granularity(tmp_path):
 
 def test_the_page_shows_both(tmp_path):
   points = two_depths() + [{**r, 'depth': 4} for r in cascade_rows()]
-  points += [{**r, 'depth': 4} for r in precision_rows()]
+  points += [{**r, 'depth': 4} for r in stores_rows()]
   _, text = made(tmp_path, points)
   assert 'left out' not in text
   for title in ('Accuracy by dimension', 'With few labelled examples'):

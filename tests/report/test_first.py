@@ -6,25 +6,21 @@ import pytest
 
 from mrl_jax.report import blocks, first, page, results
 from tests.samples.report import (
+  DECISION,
   DIMS,
-  RECOMMENDATION,
   all_details,
   all_rows,
   few_rows,
   grown,
   made,
-  precision_rows,
   row,
+  stores_rows,
 )
 
 
 def advised():
-  """Everything, and a recommendation with the keys of `precision`."""
-  details = all_details()
-  details['precision']['recommendation'] |= {'bytes': 32}
-  details['precision']['database_rows_of'] = 60_000
-  details['few_shot'] = {'classes': 10}
-  return details
+  """Everything, and how many classes."""
+  return all_details() | {'few_shot': {'classes': 10}}
 
 
 def screen(rows, details=None, config=None):
@@ -37,18 +33,22 @@ def only(kind, contents):
   return one
 
 
+def without_stores():
+  return {k: v for k, v in advised().items() if k != 'stores'}
+
+
 def test_the_table_against_the_rows():
-  table = only(blocks.Table, screen(all_rows(), advised()))
+  table = only(blocks.Table, screen(all_rows(), without_stores()))
   assert list(table.header) == [
     'dims',
-    'nearest row has the right class (1-NN), %',
+    'right by the trained classifier (linear head), %',
     'same 10 nearest rows as with all, %',
     'bytes a vector',
     'ms a query',
   ]
   for line, dim in zip(table.lines, DIMS, strict=True):
     for cell, (evaluator, metric, variant) in zip(
-      line[1:3], [('knn', 'top1', None), ('search', 'recall', 'prefix')]
+      line[1:3], [('linear', 'top1', None), ('search', 'recall', 'prefix')]
     ):
       (one,) = [
         r
@@ -63,21 +63,45 @@ def test_the_table_against_the_rows():
       ]
     assert line[3] == str(4 * dim)
     assert float(line[4]) == pytest.approx(0.06 * dim / 9, rel=0.05)
-  assert [line[0] for line in table.lines] == [
-    '8', '12', '16', '32, chosen', '64',
-  ]  # fmt: skip
-  assert table.chosen == 3
-  assert 'in int8: 32 bytes' in table.note
+  assert [line[0] for line in table.lines] == list(map(str, DIMS))
+  assert table.chosen is None
+
+
+def test_the_table_of_stores_against_the_details():
+  table = only(blocks.Table, screen(all_rows(), advised()))
+  assert list(table.header) == [
+    'how the rows are kept',
+    'nearest row has the right class (1-NN), %',
+    'same 10 nearest rows as with all, %',
+    'bytes a row in memory',
+    'and in files',
+    'ms a query',
+  ]
+  points = sorted(advised()['stores']['table'], key=lambda p: p['held'])
+  for line, point in zip(table.lines, points, strict=True):
+    assert line[0].startswith(point['label'])
+    for cell, name in zip(line[1:3], ('top1', 'recall@10')):
+      numbers = [float(x) for x in re.findall(r'[\d.]+', cell)]
+      assert numbers == [
+        round(100 * point['measures'][name][key], 1)
+        for key in ('value', 'ci_low', 'ci_high')
+      ]
+    assert float(line[3]) == point['held']
+    assert line[4] == ('128' if point['shortlist'] else '-')
+    assert float(line[5]) == pytest.approx(point['milliseconds'], rel=0.05)
+  assert table.chosen == 1 and table.lines[1][0].endswith(', chosen')
+  assert '95% of each measure' in table.note
+  assert '2,000 of the 10,000 queries and 50,000 of the 60,000' in table.note
+  assert 'fewer of the nearest would be found' in table.note
 
 
 def test_the_decision_the_reason_and_the_curve():
-  decision, why, curve, table = screen(all_rows(), advised())
-  assert decision.strong and decision.words == RECOMMENDATION
-  chosen, full = (100 * grown(dim, 0.884, 0.2) for dim in (32, 64))
-  words = f'{chosen:.1f}% ({chosen - 1:.1f} to {chosen + 1:.1f}) with 32 dim'
-  assert words in why.words and f'{full:.1f}% (' in why.words
-  assert re.search(r'Same 10 nearest rows as with all: [\d.]+% \(', why.words)
+  decision, why, nested, curve, table = screen(all_rows(), advised())
+  assert decision.strong and decision.words == DECISION
+  assert why.words == 'Chosen on 500 queries.'
+  assert nested.words.startswith('Is it nested? ')
   assert curve.file == first.PICTURE
+  chosen = 100 * grown(32, 0.884, 0.2)
   values = re.findall(r'<text[^>]*>(\d\d\.\d)</text>', curve.svg)
   knn = [
     r for r in all_rows() if (r['evaluator'], r['metric']) == ('knn', 'top1')
@@ -104,7 +128,7 @@ def test_nothing_is_chosen_where_nothing_is_recommended():
 
 def test_without_classes_the_measure_is_recall():
   points = [
-    {**r, 'metric': 'recall', 'k': 10} for r in precision_rows() if r['dim'] > 8
+    r for r in stores_rows() if r['dim'] > 8 and r['metric'] == 'recall'
   ]
   table = only(blocks.Table, screen(points))
   assert list(table.header) == [
@@ -139,6 +163,6 @@ def test_the_screen_is_laid_out_in_this_order(tmp_path):
       '<nav',
     )
   )
-  assert head < text.index(RECOMMENDATION) < curve < tail < nav
-  assert text.count('<tr class="chosen"><td>32, chosen</td>') == 1
+  assert head < text.index(DECISION) < curve < tail < nav
+  assert text.count('<tr class="chosen"><td>32 prefix int8 , chosen</td>') == 1
   assert '<title>run: Which dimension' in text

@@ -4,8 +4,8 @@ import pytest
 
 from mrl_jax.report import headline, results
 from tests.samples.report import (
+  DECISION,
   DIMS,
-  RECOMMENDATION,
   all_details,
   few_rows,
   row,
@@ -24,9 +24,9 @@ def test_the_headline():
   assert '89.3% (89.1 to 89.5) against 90.0% with all' in words
   assert headline.smallest([]) == ''
   told = results.Evaluation('a', few_rows(), all_details())
-  assert headline.words(told)[0] == RECOMMENDATION
-  odd = results.Evaluation('a', few_rows(), {'precision': {
-    'recommendation': None
+  assert headline.words(told)[0] == DECISION
+  odd = results.Evaluation('a', few_rows(), {'stores': {
+    'decision': None
   }})  # fmt: skip
   assert headline.words(odd)[0] == headline.smallest(few_rows())
 
@@ -56,9 +56,9 @@ def test_where_dimensions_are_alike_none_is_recommended(values):
 
 def test_one_curve_that_bends_is_enough_for_a_recommendation():
   flat, bent = level((1, 1, 1, 1, 1)), level((0.8, 0.9, 0.95, 1, 1))
-  assert headline.words(bent)[0] == RECOMMENDATION
+  assert headline.words(bent)[0] == DECISION
   mixed = results.Evaluation('a', flat.rows[:5] + bent.rows[5:], all_details())
-  assert headline.words(mixed)[0] == RECOMMENDATION
+  assert headline.words(mixed)[0] == DECISION
   one = [r for r in flat.rows if r['dim'] == 64]
   assert headline.undecided(one) == headline.undecided([]) == ''
 

@@ -14,7 +14,6 @@ from tests.samples.report import (
   few_rows,
   grown,
   made,
-  precision_rows,
   row,
 )
 
@@ -49,7 +48,9 @@ def test_every_chapter_has_its_charts(whole):
     'Search: first row right, against work;'
     'Search: true neighbours found, against time, many queries at once;'
     'Search: true neighbours found, against time, one query at a time;'
-    '1-NN top-1 against bytes;How far confidence is off (ECE);'
+    'Same 10 nearest rows as with all, against milliseconds;'
+    'Same 10 nearest rows as with all, against bytes;'
+    'How far confidence is off (ECE);'
     'Is it right as often as it is sure?;Groups of classes;'
     'Classes that lose most and least with few dimensions;Corrupted images;'
     'How alike pairs are (cosine);How cosines are spread'
@@ -89,7 +90,7 @@ def test_markdown_is_short_and_shows_the_picture(whole):
   assert (folder / 'accuracy_vs_dimension.png').exists()
   for chapter in page.CHAPTERS:
     assert f'\n## {chapter.question}\n\n**' in written
-  for title in ('All 40 methods', 'All numbers', 'config.json'):
+  for title in ('All 25 methods', 'All numbers', 'config.json'):
     assert title in text and title not in written
   assert 'results.jsonl' in written
 
@@ -124,7 +125,8 @@ def test_text_is_escaped_everywhere(tmp_path):
   points = few_rows() + [row('<i>x', '<i>y', 8, 0.5, variant='<i>&"z')]
   details = all_details()
   details['classes']['classes'][0]['name'] = '<i>class'
-  details['precision']['recommendation']['text'] = 'use <i>8'
+  details['stores']['decision']['text'] = 'use <i>8'
+  details['stores']['table'][0]['label'] = '<i>8'
   details['examples']['examples'][0]['name'] = '"><i>'
   _, text = made(tmp_path, points, details, {'note': '<i>&'})
   assert '<i>' not in text and '&lt;i&gt;&amp;' in text
@@ -149,21 +151,19 @@ def test_missing_evaluators(tmp_path, kept):
 
 @pytest.mark.parametrize('trained', [True, None])
 def test_a_run_without_labels_or_a_linear_head(tmp_path, trained):
-  """Retrieval, search and precision only; rows may not know what is trained."""
-  kinds = ('retrieval', 'search', 'precision')
+  """Retrieval, search and stores only; rows may not know what is trained."""
+  kinds = ('retrieval', 'search', 'stores')
   points = [r for r in all_rows() if r['evaluator'] in kinds]
   points = [r for r in points if r['metric'] not in ('top1', 'map')]
   if trained is None:
     points = [{k: v for k, v in r.items() if k != 'trained'} for r in points]
-  recall = [r for r in precision_rows() if r['dim'] > 8]
-  points += [{**r, 'metric': 'recall', 'k': 10} for r in recall]
-  details = {name: all_details()[name] for name in ('search', 'precision')}
+  details = {name: all_details()[name] for name in ('search', 'stores')}
   folder, text = made(tmp_path, points, details)
   assert 'left out' not in text
   for title in (
     'Ranking by dimension',
     'Search: true neighbours found, against work',
-    'recall@10 against bytes',
+    'Same 10 nearest rows as with all, against bytes',
   ):
     assert f'<figcaption>{title}</figcaption>' in text
   assert 'How accurate is each dimension?' not in text
@@ -178,7 +178,7 @@ MALFORMED = {
   'search': {'methods': 7},
   'cascade': {'fixed': [{'dim': 8}]},
   'examples': {'examples': [{}]},
-  'precision': {'recommendation': 'text'},
+  'stores': {'decision': 'text', 'front': [{'held': 1}], 'measures': ['top1']},
 }
 
 
@@ -191,16 +191,16 @@ def test_malformed_details_are_named_and_the_rest_is_drawn(tmp_path):
     assert re.search(f'<p class="soft">{part} was left out: [A-Z]', text), part
   assert '<p class="strong">' in text.split('<nav')[0]
   assert 'Other ways to the same size' in text and 'Groups of classes' in text
-  assert '1-NN top-1 against bytes' in text and 'pareto' not in text
+  assert 'joint front was left out' in text
 
 
 def test_files_that_are_not_json_objects_are_named(tmp_path):
   folder, _ = made(tmp_path, few_rows())
   (folder / 'search.json').write_text('{"methods": [')
-  (folder / 'precision.json').write_text('[1]')
+  (folder / 'stores.json').write_text('[1]')
   (folder / 'cosine.json').write_bytes(b'\xff\xfe')
   text = page.write(folder, tmp_path / 'run').read_text()
-  for name in ('search', 'precision', 'cosine'):
+  for name in ('search', 'stores', 'cosine'):
     assert f'{name}.json was left out' in text
   (tmp_path / 'run' / 'config.json').write_text('{')
   assert (

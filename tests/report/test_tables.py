@@ -3,7 +3,7 @@
 import math
 
 from mrl_jax.report import blocks, markdown, tables
-from tests.samples.report import DIMS, RECOMMENDATION, all_rows, few_rows, row
+from tests.samples.report import DECISION, DIMS, all_rows, few_rows, row
 
 
 def test_shares_are_in_percent_and_cosines_are_not():
@@ -26,14 +26,14 @@ def test_the_terminal_keeps_its_three_columns():
 
 
 def test_the_terminal_fits_a_hundred_columns():
-  text = tables.text(all_rows(), RECOMMENDATION)
+  text = tables.text(all_rows(), DECISION)
   assert max(map(len, text.splitlines())) <= 100
   for word in ('linear probe', 'mAP@10', '80.9 (79.9-81.9)'):
     assert word in text
   assert (
     'cascade, paper: 90.50 (89.5 to 91.5) with 11.5 of 64 dimensions' in text
   )
-  assert f'recommended: {RECOMMENDATION}' in text
+  assert f'decision: {DECISION}' in text
   assert 'linear/top5' not in text and 'joint' not in text
 
 

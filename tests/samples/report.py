@@ -93,7 +93,7 @@ def all_rows():
       row('cosine', 'separation', dim, 0.9 + 0.01 * i),
       row('agreement', 'first_right', dim, (0.8, 0.06, 0.04, 0.02, 0.01)[i]),
     ]
-  rows += cascade_rows() + search_rows() + precision_rows()
+  rows += cascade_rows() + search_rows() + stores_rows()
   return rows
 
 
@@ -123,11 +123,9 @@ def cascade_rows():
 
 def search_rows():
   rows = []
-  for i, variant in enumerate(
-    'prefix ar funnel funnel_auto hnsw ivf flat device'.split()
-  ):
+  for i, variant in enumerate('prefix ar funnel funnel_auto device'.split()):
     for dim in DIMS:
-      work = dim * (0.2 if variant in ('hnsw', 'ivf') else 1)
+      work = dim
       rows += [
         row(
           'search',
@@ -148,30 +146,108 @@ def search_rows():
   return rows
 
 
-def precision_rows():
+def stores_rows():
   rows = []
   for dim in DIMS:
-    for name, bits in [*PRECISIONS.items(), ('binary_rescored', 1)]:
-      value = grown(dim, 0.88, 0.2) - {8: 0.004, 1: 0.15}.get(bits, 0)
-      value += 0.1 * (name == 'binary_rescored')
-      rows.append(
-        row(
-          'precision',
-          'top1',
-          dim,
-          value,
-          variant=name,
-          bytes=math.ceil(dim * bits / 8),
-          bytes_rescore=dim * (name == 'binary_rescored'),
-          kept=value / 0.88,
-          kept_low=value / 0.88 - 0.01,
-          kept_high=value / 0.88 + 0.01,
+    for name, bits in PRECISIONS.items():
+      lost = {8: 0.004, 1: 0.15}.get(bits, 0)
+      for metric, top, extra in (('top1', 0.88, {}), ('recall', 1, {'k': 10})):
+        value = grown(dim, top, 0.2) - lost
+        rows.append(
+          row(
+            'stores',
+            metric,
+            dim,
+            value,
+            variant=f'prefix.{name}',
+            held=math.ceil(dim * bits / 8),
+            stored=math.ceil(dim * bits / 8),
+            kept=value / top,
+            kept_low=value / top - 0.01,
+            kept_high=value / top + 0.01,
+            **extra,
+          )
         )
-      )
   return rows
 
 
-RECOMMENDATION = '32 dims in int8 keep 99.1% (98.7 to 99.4) of top-1'
+DECISION = 'Keep 32 leading dims, int8: 32 bytes a row in memory'
+
+
+def point(dim, kind, value, reduction='prefix', shortlist=0, index='', **more):
+  """A store as the details of `stores` describe it."""
+  held = dim * PRECISIONS[kind] / 8 + 40 * bool(index)
+  measured = {
+    name: {
+      'value': of,
+      'ci_low': of - 0.01,
+      'ci_high': of + 0.01,
+      'kept': of,
+      'kept_low': of - 0.01,
+      'kept_high': of + 0.01,
+    }
+    for name, of in (('top1', value - 0.1), ('recall@10', value))
+  }
+  return {
+    'label': f'{dim} {reduction} {kind} {index}',
+    'reduction': reduction,
+    'dim': dim,
+    'format': kind,
+    'shortlist': shortlist,
+    'rescore': 'full' if shortlist else '',
+    'index': index,
+    'held': held,
+    'stored': held + 128 * bool(shortlist),
+    'milliseconds': 0.01 * held,
+    'measures': measured,
+    **more,
+  }
+
+
+def stores_details():
+  front = [
+    point(dim, kind, grown(dim, 0.95, 0.3) + more, reduction, shortlist, index)
+    for dim in DIMS
+    for kind, more, reduction, shortlist, index in (
+      ('float32', 0.0, 'prefix', 0, ''),
+      ('int8', -0.01, 'pca', 0, ''),
+      ('binary', 0.02, 'prefix', 50, ''),
+      ('int8', -0.02, 'prefix', 0, 'HNSW 16, search 64'),
+    )
+  ]
+  return {
+    'measures': ['top1', 'recall@10'],
+    'keep': 0.95,
+    'width': 64,
+    'database_rows': 50_000,
+    'database_rows_of': 60_000,
+    'queries': 2_000,
+    'queries_of': 10_000,
+    'decision': {'text': DECISION, 'why': ['Chosen on 500 queries.']},
+    'table': [
+      point(32, 'int8', 0.97, chosen=True),
+      point(16, 'binary', 0.96, shortlist=50),
+      point(64, 'float32', 1.0),
+    ],
+    'front': front,
+  }
+
+
+def nested_details(rotation=0.02, pca=-0.01):
+  """The prefix's lead over its rivals, alike at every dim."""
+  leads = {'random_subset': 0.2, 'random_rotation': rotation, 'pca': pca}
+  return {
+    'metric': 'knn_top1',
+    'k': 10,
+    'width': 64,
+    'by': {
+      rival: [
+        {'dim': m, 'value': it, 'low': it - 0.005, 'high': it + 0.005}
+        for m in DIMS[:-1]
+      ]
+      for rival, it in leads.items()
+    },
+  }
 
 
 def png(size=24, shade=120):
@@ -246,7 +322,7 @@ def all_details():
       },
     },
     'search': {
-      'left_out': {'hnsw': 'more than 300000 rows'},
+      'left_out': {'device': 'no room'},
       'methods': [
         {
           'method': r['variant'],
@@ -265,14 +341,8 @@ def all_details():
         if r['metric'] == 'recall'
       ],
     },
-    'precision': {
-      'recommendation': {
-        'metric': 'top-1',
-        'dim': 32,
-        'precision': 'int8',
-        'text': RECOMMENDATION,
-      }
-    },
+    'stores': stores_details(),
+    'baselines': {'nested': nested_details()},
     'examples': {
       'examples': [
         {

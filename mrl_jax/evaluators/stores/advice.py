@@ -18,7 +18,6 @@ MEASURES = {
   'ndcg': 'nDCG@{}',
 }
 SHORT = {'top1': '1-NN', 'recall': 'recall@{}', 'ndcg': 'nDCG@{}'}
-POINTS = 60  # of a chart
 
 
 def label(one: Store, width: int) -> str:
@@ -58,27 +57,26 @@ def point(book: Book, one: Store) -> dict:
 
 
 def table(book: Book, chosen: Store | None) -> list[Store]:
-  """The stores that explain the decision, the chosen one first."""
-  plain = [
-    book.cheapest(lambda s, r=r: s.reduction == r and not (s.shortlist or s.index))
-    for r in NAMES
-  ]
-  reranked = [
-    book.cheapest(
-      lambda s, r=r: s.reduction == r and bool(s.shortlist) and not s.index
+  """The stores that explain the decision: the cheapest of each kind."""
+
+  def cheapest(reduction: str, reranked: bool, index: bool) -> Store | None:
+    return book.cheapest(
+      lambda one: (
+        (not reduction or one.reduction == reduction)
+        and bool(one.shortlist) == reranked
+        and bool(one.index) == index
+      )
     )
-    for r in NAMES
-  ]
-  index = [
-    book.cheapest(lambda s, b=b: bool(s.index) and bool(s.shortlist) == b)
-    for b in (False, True)
-  ]
+
+  kinds = [(name, by, False) for by in (True, False) for name in NAMES]
+  kinds += [('', by, True) for by in (False, True)]
+  found = [cheapest(*kind) for kind in kinds]
   alone = []
   if chosen is not None and chosen.dim < book.width:
     alone = [Store('prefix', chosen.dim, 'float32')]
     if chosen.reduction != 'prefix':
       alone.append(Store(chosen.reduction, chosen.dim, 'float32'))
-  listed = [chosen, *reranked, *plain, *index, *alone, book.reference]
+  listed = [chosen, *found, *alone, book.reference]
   return list(dict.fromkeys(one for one in listed if one is not None))
 
 
@@ -134,9 +132,12 @@ def decision(book: Book, limits: dict) -> dict:
     elif limited:
       status, text = 'limit', _limit(book, within, limits, asked)
     else:
-      status, text = 'nothing', (
-        f'Keep {label(book.reference, book.width)}: nothing smaller surely '
-        f'keeps {book.keep:.0%} of {asked}.'
+      status, text = (
+        'nothing',
+        (
+          f'Keep {label(book.reference, book.width)}: nothing smaller surely '
+          f'keeps {book.keep:.0%} of {asked}.'
+        ),
       )
       chosen = book.reference
   return words | {

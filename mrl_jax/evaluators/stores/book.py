@@ -124,9 +124,7 @@ class Book:
       return one.format == 'int8' and one.rescore == 'full'
 
     chosen = self.cheapest(plain), self.cheapest(listed), self.reference
-    scans = [
-      Store(one.reduction, one.dim, one.format) for one in chosen if one
-    ]
+    scans = [Store(one.reduction, one.dim, one.format) for one in chosen if one]
     return list(dict.fromkeys(scans))
 
   def results(self) -> list[rows.Row]:

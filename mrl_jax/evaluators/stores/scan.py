@@ -27,7 +27,9 @@ class Scan:
     ranges: of the reduced rows.
   """
 
-  def __init__(self, asked: Trial, reduced, reduction: str, format: str, ranges):
+  def __init__(
+    self, asked: Trial, reduced, reduction: str, format: str, ranges
+  ):
     self.trial, self.reduction, self.format = asked, reduction, format
     self.queries, self.rows = reduced
     self.ranges = ranges
@@ -40,17 +42,17 @@ class Scan:
     """Every store of this scan and what the queries get from it."""
     k, total = self.trial.k, len(self.rows)
     depth = max(store.depth(self.format, k, total), min(k + SPARE, total))
-    scores, rows = exact.nested_top_k(
-      self.asked, self.codes, dims, depth, mesh
-    )
+    scores, rows = exact.nested_top_k(self.asked, self.codes, dims, depth, mesh)
     for g, dim in enumerate(dims):
       plain = Store(self.reduction, dim, self.format)
       yield plain, self._plain(dim, scores[g], rows[g])
       for by, keep in store.reranks(self.format, k, total):
         again = Store(self.reduction, dim, self.format, keep, by)
         near = rows[g][:, :keep]
-        better = self._rescored(dim, near) if by == 'int8' else (
-          np.take_along_axis(self.trial.coarse, near, axis=1)
+        better = (
+          self._rescored(dim, near)
+          if by == 'int8'
+          else (np.take_along_axis(self.trial.coarse, near, axis=1))
         )
         yield again, self._ordered(better, near)
 

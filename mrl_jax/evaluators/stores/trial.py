@@ -6,8 +6,8 @@ import functools
 import numpy as np
 
 from mrl_jax import nested
-from mrl_jax.embed.shortlist import TIE
 from mrl_jax.embed.relevance import Relevance
+from mrl_jax.embed.shortlist import TIE
 from mrl_jax.shapes import Bool, Float, Int
 
 Unit = Float[np.ndarray, 'n d']  # rows at length 1
@@ -46,9 +46,7 @@ class Trial:
   @functools.cached_property
   def coarse(self) -> Float[np.ndarray, 'q r']:
     """The same, of rows that were kept in float16."""
-    return self.queries @ self.database.astype(np.float16).astype(
-      np.float32
-    ).T
+    return self.queries @ self.database.astype(np.float16).astype(np.float32).T
 
   @functools.cached_property
   def reached(self) -> Float[np.ndarray, 'q 1']:

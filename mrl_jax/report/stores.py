@@ -1,0 +1,187 @@
+"""stores: quality of each way to store, against bytes and against time."""
+
+from collections.abc import Mapping, Sequence
+
+from mrl_jax import rows
+from mrl_jax.report import blocks, charts
+
+# Kind of store -> colour and style; dashed: a shortlist is reranked.
+REDUCTIONS = {
+  'prefix': ('leading dims', 0),
+  'pca': ('principal components', 1),
+  'svd': ('singular directions', 3),
+}
+INDEXES = {'HNSW': 4, 'IVF': 5}
+MEASURES = {
+  'top1': 'nearest row has the right class (1-NN)',
+  'recall': 'same {} nearest rows as with all',
+  'ndcg': 'nDCG@{}',
+}
+SHORT = {'float32': 'f32', 'float16': 'f16', 'float8': 'f8', 'binary': 'bit'}
+LABELS = 9  # points of a chart that bear a name
+TERMS = (
+  'Rerank: the best rows by few bytes are ordered anew by whole rows, which '
+  'may lie in a file. Names: dims, number format, rows reranked.'
+)
+
+
+def noun(name: str) -> str:
+  """A measure in words: `recall@10` as 'same 10 nearest rows as with all'."""
+  base, _, k = name.partition('@')
+  return MEASURES.get(base, name).format(k)
+
+
+def joint_front(evaluation):
+  """Each measure against bytes held, and against time, the choice marked."""
+  points = list(evaluation.detail('stores', 'front'))
+  chosen = evaluation.chosen
+  for name in evaluation.detail('stores', 'measures'):
+    for key, words in (
+      ('held', 'bytes a row in memory'),
+      ('milliseconds', 'milliseconds a query, one thread'),
+    ):
+      known = [p for p in points if p.get(key) and name in p['measures']]
+      if known:
+        title = noun(name)
+        yield charts.draw(
+          f'{title[:1].upper()}{title[1:]}, against {words.split(" a ")[0]}',
+          charts.Axes(words, f'{title}, %', log_x=True),
+          _lines(known, key, name, chosen),
+          TERMS if key == 'held' else '',
+        )
+
+
+def _lines(
+  points: Sequence[Mapping], key: str, name: str, chosen: Mapping | None
+) -> list[charts.Line]:
+  """A line per kind of store, the names of the front, the choice."""
+  kinds: dict[tuple, list] = {}
+  for point in points:
+    index = point['index'].partition(' ')[0].rstrip(',')
+    kind = index or point['reduction'], bool(point['shortlist'])
+    kinds.setdefault(kind, []).append(point)
+  lines = []
+  for (kind, reranked), of_kind in kinds.items():
+    label, colour = REDUCTIONS.get(kind, (kind, INDEXES.get(kind, 6)))
+    of_kind = sorted(of_kind, key=lambda point: point[key])
+    lines.append(
+      charts.Line(
+        label + ', reranked' * reranked,
+        [point[key] for point in of_kind],
+        [100 * point['measures'][name]['value'] for point in of_kind],
+        colour=colour,
+        style='--' if reranked else '-',
+        marker=charts.MARKERS[colour],
+      )
+    )
+  lines.append(_named(points, key, name))
+  if chosen is not None and chosen.get(key):
+    value = 100 * chosen['measures'][name]['value']
+    lines.append(
+      charts.Line(
+        'the choice', [chosen[key]], [value], colour=7, style='', marker='*'
+      )
+    )
+  return lines
+
+
+def _named(points: Sequence[Mapping], key: str, name: str) -> charts.Line:
+  """Names at the points that no other beats; no line of its own."""
+  pairs = [(point[key], point['measures'][name]['value']) for point in points]
+  front = [points[index] for index in rows.front(pairs)]
+  step = -(-len(front) // LABELS)
+  front = front[::-1][::step]
+  return charts.Line(
+    '',
+    [point[key] for point in front],
+    [100 * point['measures'][name]['value'] for point in front],
+    style='',
+    marker='',
+    names=[short(point) for point in front],
+  )
+
+
+def short(point: Mapping) -> str:
+  """A store as a chart names it: `48 int8 +50`."""
+  kind = SHORT.get(point['format'], point['format'])
+  more = f' +{point["shortlist"]}' if point['shortlist'] else ''
+  return f'{point["dim"]} {kind}{more}'
+
+
+def cheapest(evaluation) -> blocks.Table | None:
+  """The stores that explain the decision, by bytes held; None without any."""
+  points = sorted(
+    evaluation.detail('stores', 'table'), key=lambda point: point['held']
+  )
+  if not points:
+    return None
+  names = list(points[0]['measures'])
+  return blocks.Table(
+    [
+      'how the rows are kept',
+      *(f'{noun(name)}, %' for name in names),
+      'bytes a row in memory',
+      'and in files',
+      'ms a query',
+    ],
+    [_line(point, names) for point in points],
+    _note(evaluation),
+    chosen=next((i for i, p in enumerate(points) if p.get('chosen')), None),
+  )
+
+
+def _line(point: Mapping, names: Sequence[str]) -> list[str]:
+  time = point['milliseconds']
+  files = point['stored'] - point['held']
+  return [
+    point['label'] + ', chosen' * bool(point.get('chosen')),
+    *(_value(point['measures'][name]) for name in names),
+    f'{point["held"]:,.4g}',
+    f'{files:,.4g}' if files > 0.005 else '-',
+    '-' if time is None else f'{time:.2g}',
+  ]
+
+
+def _value(measured: Mapping) -> str:
+  value, low, high = (
+    blocks.percent(measured[key], 1) for key in ('value', 'ci_low', 'ci_high')
+  )
+  return f'{value} ({low}\xa0to\xa0{high})'  # brackets stay in one line
+
+
+def _note(evaluation) -> str:
+  """What is to be kept, on how many queries and rows, where time is from."""
+  detail = evaluation.details.get('stores', {})
+  keep = detail['keep']
+  words = [
+    f'To be kept: {keep:.0%} of each measure at full width in float32.',
+    f'Measured on {_of(detail, "queries")} queries and '
+    f'{_of(detail, "database_rows")} rows.',
+  ]
+  if detail.get('database_rows', 0) < detail.get('database_rows_of', 0):
+    words.append('Among all rows, fewer of the nearest would be found.')
+  if any(p['milliseconds'] is not None for p in detail['table']):
+    words.append('Time: faiss on one thread, whole rows in memory.')
+  return ' '.join(words)
+
+
+def _of(detail: Mapping, key: str) -> str:
+  """`2,000 of the 10,000`, or `1,000` where those are all."""
+  taken, all_of = detail[key], detail.get(f'{key}_of', detail[key])
+  some = f' of the {all_of:,}' if all_of != taken else ''
+  return f'{taken:,}{some}'
+
+
+def every(evaluation):
+  """Every point of the charts as a folded table."""
+  points = sorted(
+    evaluation.detail('stores', 'front'), key=lambda point: point['held']
+  )
+  if points:
+    table = cheapest(evaluation)
+    names = list(points[0]['measures'])
+    yield blocks.Table(
+      table.header if table else [],
+      [_line(point, names) for point in points],
+      fold=f'All {len(points)} stores of the charts',
+    )
