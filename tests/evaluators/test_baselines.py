@@ -93,7 +93,7 @@ def test_only_examples_rows_are_used_and_one_dim_has_no_baselines():
   assert evaluator.run(shown())[0] == found
   alone, _ = evaluator.run(shown(dims=(12,)))
   names = [(r['metric'], r['variant'], r['dim']) for r in alone]
-  assert names == [('knn_top1', 'prefix', 12), ('recall', 'prefix', 12)]
+  assert names == [('recall', 'prefix', 12), ('knn_top1', 'prefix', 12)]
 
 
 def right_by(one, two, reduce, m):
