@@ -45,6 +45,7 @@ def test_accuracy_at_both_ends_and_where_it_stops_to_rise():
   'random,pca,verdict',
   [
     (0.6, 0.79, 'Yes: '),
+    (0.6, 0.815, 'Yes: '),
     (0.6, 0.9, 'In part, PCA keeps more: '),
     (0.79, 0.9, 'No: '),
     (0.9, 0.5, 'No: '),
@@ -218,3 +219,4 @@ def test_all_layers_are_spoken_of():
   ]
   words = answers.how_accurate(results.Evaluation('a', points))
   assert words.startswith('The linear head is right on 65.4%')
+  assert '59.8% (58.8 to 60.8) with 8' in words
