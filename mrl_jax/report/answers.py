@@ -5,7 +5,7 @@ Each returns '' where the rows that it needs are missing.
 
 from collections.abc import Mapping, Sequence
 
-from mrl_jax.report import blocks, curves, search
+from mrl_jax.report import baselines, blocks, curves, search
 from mrl_jax.rows import Row
 
 # Main curve -> the words before its percent.
@@ -42,8 +42,11 @@ def how_accurate(evaluation) -> str:
 
 def is_nested(evaluation) -> str:
   """The prefix against random coordinates and PCA at a quarter of the width."""
-  ways = evaluation.by('variant', 'baselines', 'knn_top1')
-  ways = ways or evaluation.by('variant', 'baselines', 'probe_top1')
+  measured = {
+    word: evaluation.by('variant', 'baselines', metric)
+    for metric, (word, _) in baselines.METRICS.items()
+  }
+  by, ways = next(((k, v) for k, v in measured.items() if v), ('', {}))
   prefix, random = (_by_dim(ways.get(w)) for w in ('prefix', 'random_subset'))
   dims = [dim for dim in prefix if dim in random and dim < evaluation.width]
   if not dims:
@@ -58,13 +61,13 @@ def is_nested(evaluation) -> str:
       verdict = 'In part, PCA keeps more: '
   words = (
     f'{verdict}the first {dim:g} of {evaluation.width:g} dimensions are right '
-    f'on {share(first)}, {dim:g} random ones on {share(other)}'
+    f'by {by} on {share(first)}, {dim:g} random ones on {share(other)}'
   )
   return words + (f', {dim:g} of a PCA on {share(pca)}.' if pca else '.')
 
 
 def cheap_queries(evaluation) -> str:
-  """The first rule with bounded risk that saves; else the paper's."""
+  """The strictest rule with bounded risk that saves; else the paper's."""
   policies = evaluation.by('variant', 'cascade', 'top1')
   bounded = [
     row
@@ -72,15 +75,17 @@ def cheap_queries(evaluation) -> str:
     if name.startswith('risk')
     for row in curves.deepest(points)
   ]
+  bounded.sort(key=lambda row: float(row['variant'].removeprefix('risk')))
   saving = [row for row in bounded if row['expected_dim'] < row['dim']]
+  by = evaluation.detail('cascade', 'by', '')
+  right = f'right by the {by}' if by else 'right'
   if bounded and not saving:
     return (
-      'Not shown: no rule with bounded risk uses fewer than all '
-      f'{bounded[0]["dim"]:g} dimensions on these queries, where '
-      f'{share(bounded[0])} are right.'
+      'Not shown: no rule that surely loses few queries uses fewer than all '
+      f'{bounded[0]["dim"]:g} dimensions here; {share(bounded[0])} are {right}.'
     )
   for row in saving or curves.deepest(policies.get('paper', ())):
-    words = f'{share(row)} are right'
+    words = f'{share(row)} are {right}'
     if fixed := evaluation.detail('cascade', 'fixed'):
       words += f', {_fixed(fixed[-1])} with all on every query'
     verdict = 'Yes, with' if saving else 'With'

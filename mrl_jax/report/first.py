@@ -20,7 +20,7 @@ ROWS = {
   'precision': 'database_rows_of',
   'baselines': 'database',
 }
-CLASSES = {'probe': 'classes', 'few_shot': 'classes'}
+CLASSES = dict.fromkeys(('probe', 'few_shot', 'classes'), 'classes')
 SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'precision')
 
 
@@ -34,7 +34,7 @@ def reason(evaluation):
   """Quality and recall at the chosen dimension and at the full width."""
   points, recall, chosen = _measured(evaluation)
   if chosen is not None:
-    yield blocks.Text(_why([points, recall], chosen['dim']))
+    yield blocks.Text(_why(points, recall, chosen))
 
 
 def main_curve(evaluation):
@@ -84,8 +84,9 @@ def data(evaluation) -> str:
 
 
 def _largest(evaluation, places) -> int:
-  """The largest of the counts under these keys of details, 0 without any."""
+  """The largest of the counts, or lists, under these keys; 0 without any."""
   counts = [evaluation.detail(*place, 0) for place in places.items()]
+  counts = [len(it) if isinstance(it, list) else it for it in counts]
   return max((it for it in counts if isinstance(it, int)), default=0)
 
 
@@ -138,19 +139,24 @@ def _noun(row: Row) -> str:
   return curves.meaning(rows.curve_name(row))
 
 
-def _why(measures: Sequence[Sequence[Row]], dim: float) -> str:
-  """Each measure at the chosen dimension and at the full width."""
+def _why(points: Sequence[Row], recall: Sequence[Row], chosen: Row) -> str:
+  """Each measure at the chosen dimension and at the full width.
+
+  If all dimensions were chosen, at the next fewer in place of the chosen one.
+  """
+  shown = points[-2:][0] if chosen is points[-1] else chosen
   sentences = []
-  for points in filter(None, measures):
-    full, by_dim = points[-1], {row['dim']: row for row in points}
-    noun = _noun(full)
-    words = f'{noun[:1].upper()}{noun[1:]}: '
-    if dim not in by_dim:
-      continue
-    words += f'{answers.share(by_dim[dim])} with {dim:g} dimensions'
-    if dim != full['dim'] and full['value'] < 1:
-      words += f', {answers.share(full)} with all {full["dim"]:g}'
-    sentences.append(words + '.')
+  for curve in filter(None, (points, recall)):
+    full, noun = curve[-1], _noun(curve[-1])
+    for row in curve:
+      if row['dim'] == shown['dim']:
+        words = (
+          f'{noun[:1].upper()}{noun[1:]}: {answers.share(row)} with '
+          f'{row["dim"]:g} dimensions'
+        )
+        if row is not full and full['value'] < 1:
+          words += f', {answers.share(full)} with all {full["dim"]:g}'
+        sentences.append(f'{words}.')
   return ' '.join(sentences)
 
 

@@ -60,6 +60,7 @@ def test_nested_or_not(random, pca, verdict):
   ]
   words = answers.is_nested(results.Evaluation('a', points))
   assert words.startswith(verdict + 'the first 16 of 64 dimensions')
+  assert ' right by 1-NN on ' in words
   shares = [round(100 * (value - 0.0016), 1) for value in ways.values()]
   assert [float(x) for x in re.findall(r'on ([\d.]+)%', words)] == shares
 
@@ -76,6 +77,11 @@ def test_cheap_queries():
   assert words.startswith(
     f'Yes, with 27.5 of 64 dimensions on average: {risky}'
   )
+  by = {'cascade': all_details()['cascade'] | {'by': 'linear probe'}}
+  for order in (1, -1):
+    told_by = results.Evaluation('a', all_rows()[::order], by)
+    words = answers.cheap_queries(told_by)
+    assert f': {risky} are right by the linear probe, ' in words
   fixed = all_details()['cascade']['fixed'][-1]
   assert f'{100 * fixed["accuracy"]:.1f}% ({100 * fixed["low"]:.1f}' in words
   paper = [r for r in all_rows() if r.get('variant') == 'paper']

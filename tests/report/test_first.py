@@ -91,6 +91,21 @@ def test_the_decision_the_reason_and_the_curve():
   assert 'The ring is the choice' in curve.note
 
 
+def test_a_choice_of_all_is_explained_by_the_next_fewer():
+  details = advised()
+  details['precision']['recommendation'] |= {'dim': 64}
+  _, why, *_ = screen(all_rows(), details)
+  quality, recall = (
+    100 * grown(dim, top, lost)
+    for dim, top, lost in ((32, 0.884, 0.2), (32, 1.0, 0.8))
+  )
+  assert f'(1-NN): {quality:.1f}% ' in why.words
+  assert f'all: {recall:.1f}% ' in why.words
+  one = [row('knn', 'top1', dim, 0.5 + dim / 99) for dim in (8, 64)][1:]
+  _, why, *_ = screen(one, details)
+  assert why.words.endswith('with 64 dimensions.')
+
+
 def test_nothing_is_chosen_where_nothing_is_recommended():
   contents = screen(few_rows())
   assert len(contents) == 3
@@ -126,6 +141,9 @@ def test_how_much_of_what_data():
   evaluation = results.Evaluation('a', few_rows(), details)
   assert first.data(evaluation) == 'my vectors.npy: 10,000 queries'
   assert first.data(results.Evaluation('a', [])) == ''
+  listed = {'classes': all_details()['classes']}
+  evaluation = results.Evaluation('a', few_rows(), listed)
+  assert first.data(evaluation).endswith(', 10 classes')
 
 
 def test_the_screen_is_laid_out_in_this_order(tmp_path):
