@@ -68,7 +68,7 @@ def _measured(evaluation) -> tuple[list[Row], list[Row], Row | None]:
   return points, recall, _chosen(evaluation, points)
 
 
-def data(evaluation) -> str:
+def extent(evaluation) -> str:
   """How many rows, queries and classes of what data; '' if nothing is known."""
   known = {
     'rows searched': _largest(evaluation, ROWS),
