@@ -176,7 +176,7 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   lines = curves.lines(noun, points, curves.colour(name))
   axes = charts.Axes(
     curves.DIMENSIONS,
-    '% of queries',
+    '%',
     dims=curves.dims(*lines),
     values=True,
     chosen=None if chosen is None else chosen['dim'],
