@@ -20,7 +20,7 @@ ROWS = {
   'stores': 'database_rows_of',
   'baselines': 'database',
 }
-CLASSES = {'probe': 'classes', 'few_shot': 'classes'}
+CLASSES = dict.fromkeys(('probe', 'few_shot', 'classes'), 'classes')
 SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'stores')
 
 
@@ -74,7 +74,7 @@ def _measured(evaluation) -> tuple[list[Row], list[Row], Row | None]:
   return points, recall, _chosen(evaluation, points)
 
 
-def data(evaluation) -> str:
+def extent(evaluation) -> str:
   """How many rows, queries and classes of what data; '' if nothing is known."""
   known = {
     'rows searched': _largest(evaluation, ROWS),
@@ -90,8 +90,9 @@ def data(evaluation) -> str:
 
 
 def _largest(evaluation, places) -> int:
-  """The largest of the counts under these keys of details, 0 without any."""
+  """The largest of the counts, or lists, under these keys; 0 without any."""
   counts = [evaluation.detail(*place, 0) for place in places.items()]
+  counts = [len(it) if isinstance(it, list) else it for it in counts]
   return max((it for it in counts if isinstance(it, int)), default=0)
 
 
@@ -162,7 +163,7 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   lines = curves.lines(noun, points, curves.colour(name))
   axes = charts.Axes(
     curves.DIMENSIONS,
-    '% of queries',
+    '%',
     dims=curves.dims(*lines),
     values=True,
     chosen=None if chosen is None else chosen['dim'],

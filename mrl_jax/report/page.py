@@ -158,7 +158,7 @@ def _sub(evaluation: results.Evaluation) -> str:
   """The run, its step, how much of what data, and what numbers are."""
   step = evaluation.step
   name = f', step {step:,}' if isinstance(step, int) else ''
-  data = ''.join(_draw(first.data, evaluation, []))
+  data = ''.join(_draw(first.extent, evaluation, []))
   sentences = [evaluation.name + name, data, PERCENT]
   return '. '.join(filter(None, sentences))
 
@@ -199,24 +199,26 @@ def _sections(evaluation: results.Evaluation) -> list[blocks.Section]:
 
 
 def _brief(sections: list[blocks.Section]) -> list[blocks.Section]:
-  """Without what is folded in the page, and where that stands."""
+  """Without what is folded or long in the page, and where that stands."""
+  screen, *chapters = sections
   kept = [
-    dataclasses.replace(
-      section,
-      blocks=[
-        block
-        for block in section.blocks
-        if not getattr(block, 'fold', '') and not isinstance(block, blocks.Code)
-      ],
-    )
-    for section in sections
-    if section.title != EVERYTHING
+    dataclasses.replace(it, blocks=[b for b in it.blocks if _is_short(b)])
+    for it in chapters
+    if it.title != EVERYTHING
   ]
   where = blocks.Text(
     'Every number stands in results.jsonl, the curves in curves.csv, the long '
     'tables and all charts in report.html.'
   )
-  return [*(it for it in kept if it.blocks), blocks.Section('More', [where])]
+  chapters = [it for it in kept if it.blocks]
+  return [screen, *chapters, blocks.Section('More', [where])]
+
+
+def _is_short(block) -> bool:
+  """Whether a block stands in Markdown too."""
+  if isinstance(block, blocks.Table):
+    return not block.fold and len(block.lines) <= tables.LONG
+  return not isinstance(block, blocks.Code)
 
 
 def _context(evaluation: results.Evaluation) -> list[blocks.Code]:

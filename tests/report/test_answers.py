@@ -76,6 +76,11 @@ def test_cheap_queries():
   assert words.startswith(
     f'Yes, with 27.5 of 64 dimensions on average: {risky}'
   )
+  by = {'cascade': all_details()['cascade'] | {'by': 'linear probe'}}
+  for order in (1, -1):
+    told_by = results.Evaluation('a', all_rows()[::order], by)
+    words = answers.cheap_queries(told_by)
+    assert f': {risky} are right by the linear probe, ' in words
   fixed = all_details()['cascade']['fixed'][-1]
   assert f'{100 * fixed["accuracy"]:.1f}% ({100 * fixed["low"]:.1f}' in words
   paper = [r for r in all_rows() if r.get('variant') == 'paper']
@@ -217,3 +222,4 @@ def test_all_layers_are_spoken_of():
   ]
   words = answers.how_accurate(results.Evaluation('a', points))
   assert words.startswith('The linear head is right on 65.4%')
+  assert '59.8% (58.8 to 60.8) with 8' in words

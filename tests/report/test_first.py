@@ -140,14 +140,17 @@ def test_without_classes_the_measure_is_recall():
 def test_how_much_of_what_data():
   config = {'data': {'source': {'name': 'glyphs'}}}
   evaluation = results.Evaluation('a', all_rows(), advised(), config)
-  assert first.data(evaluation) == (
+  assert first.extent(evaluation) == (
     'glyphs: 60,000 rows searched, 10,000 queries, 10 classes'
   )
   command = 'eval.py --embeddings="/far/my vectors.npy" --labels=y.npy'
   details = {'evaluation': {'environment': {'command': command}}}
   evaluation = results.Evaluation('a', few_rows(), details)
-  assert first.data(evaluation) == 'my vectors.npy: 10,000 queries'
-  assert first.data(results.Evaluation('a', [])) == ''
+  assert first.extent(evaluation) == 'my vectors.npy: 10,000 queries'
+  assert first.extent(results.Evaluation('a', [])) == ''
+  listed = {'classes': all_details()['classes']}
+  evaluation = results.Evaluation('a', few_rows(), listed)
+  assert first.extent(evaluation).endswith(', 10 classes')
 
 
 def test_the_screen_is_laid_out_in_this_order(tmp_path):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from mrl_jax import rows
-from mrl_jax.report import page, tables
+from mrl_jax.report import blocks, page, tables
 from tests.samples.report import (
   DIMS,
   all_details,
@@ -105,6 +105,19 @@ def test_paper_is_light_open_and_unbroken(whole):
   assert 'visibility:visible' in opened and 'details>*{display:block}' in paper
   assert re.search(r'figure[^{]*\{break-inside:avoid\}', paper)
   assert 'nav{display:none}' in paper
+
+
+def test_markdown_leaves_long_tables_to_the_page(tmp_path, monkeypatch):
+  def part(_):
+    for lines in (12, 13):
+      yield blocks.Table(['x'], [[f'{lines} lines']] * lines)
+
+  chapter = page.CHAPTERS[0]._replace(parts=(part,))
+  monkeypatch.setattr(page, 'CHAPTERS', [chapter])
+  folder, text = made(tmp_path, few_rows())
+  written = (folder / 'report.md').read_text()
+  assert '13 lines' in text and '13 lines' not in written
+  assert text.count('12 lines') == written.count('12 lines') == 12
 
 
 def test_every_row_is_in_the_page(whole):
