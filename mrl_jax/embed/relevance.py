@@ -32,6 +32,14 @@ class Relevance(Protocol):
   def ideal(self, k: int) -> Float[np.ndarray, 'q k']:
     """The grades of a perfect ranking, best first; 0 where it has ended."""
 
+  def tally(
+    self, chosen: Bool[np.ndarray, 'q c'], start: int
+  ) -> tuple[Float[np.ndarray, 'q'], Float[np.ndarray, 'q']]:
+    """(how many are relevant, the sum of grades) of the rows chosen.
+
+    Column j stands for row `start + j`.
+    """
+
   def at(
     self, queries: RowNumbers, rows: RowNumbers | None = None
   ) -> 'Relevance':
@@ -65,6 +73,12 @@ class ByClass:
 
   def ideal(self, k: int) -> Bool[np.ndarray, 'q k']:
     return np.arange(k) < self.totals[:, None]
+
+  def tally(self, chosen, start) -> tuple:
+    labels = self.labels[start : start + chosen.shape[1]]
+    same = chosen & (labels == self.asked[:, None])
+    hits = np.count_nonzero(same, axis=1)
+    return hits, hits
 
   def at(self, queries, rows=None) -> 'ByClass':
     labels = self.labels if rows is None else self.labels[rows]
@@ -109,6 +123,15 @@ class Judged:
     best = np.zeros((self.shape[0], k))
     best[self.queries[first], place[first]] = self.values[order][first]
     return best
+
+  def tally(self, chosen, start) -> tuple:
+    row = self.rows - start
+    inside = (self.rows >= 0) & (row >= 0) & (row < chosen.shape[1])
+    query = self.queries[inside]
+    hits = chosen[query, row[inside]]
+    grades = hits * self.values[inside]
+    count = self.shape[0]
+    return np.bincount(query, hits, count), np.bincount(query, grades, count)
 
   def at(self, queries, rows=None) -> 'Judged':
     query = np.full(self.shape[0], -1)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mrl_jax import errors, rows
-from mrl_jax.embed import answers, exact, probes, reductions
+from mrl_jax.embed import answers, probes, reductions, ties
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import options
-from mrl_jax.shapes import Bool
+from mrl_jax.shapes import Bool, Float
 
 RANDOM = {
   'random_subset': reductions.random_coordinates,
@@ -104,12 +104,10 @@ class Baselines:
 
 def _nearest_hits(
   queries, database, dims, relevance, mesh
-) -> Bool[np.ndarray, 'g q']:
-  """Whether the nearest row is relevant."""
-  nearest = exact.nested_top_k(
-    queries.embeddings, database.embeddings, dims, 1, mesh
-  )[1]
-  return relevance.grades(nearest)[..., 0] > 0
+) -> Float[np.ndarray, 'g q']:
+  """Whether the nearest row is relevant; of tied ones the share that is."""
+  nearest = ties.rankings(queries, database, dims, 1, relevance, mesh)
+  return np.stack([ranking.chance[:, 0] for ranking in nearest])
 
 
 def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
@@ -117,7 +115,7 @@ def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
   return answers.of_probe(probes.fit(database, dims), queries, dims).right
 
 
-def _seed_rows(metric, variant, dims, hits: Bool[np.ndarray, 's g q']) -> list:
+def _seed_rows(metric, variant, dims, hits: Float[np.ndarray, 's g q']) -> list:
   """A row per dim: the mean over seeds and queries."""
   results = []
   for g, m in enumerate(dims):

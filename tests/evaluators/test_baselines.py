@@ -142,3 +142,28 @@ def test_partners_without_labels_have_neighbours_and_no_probes():
   assert {row['metric'] for row in found} == {'knn_top1'}
   (full,) = (row for row in found if row['dim'] == 12)
   assert full['value'] == np.mean(asked < 30)
+
+
+def test_the_order_of_tied_rows_changes_nothing():
+  """The share of the tied best rows that has the query's class, at one dim."""
+  rng = np.random.default_rng(0)
+  x, asked = some_rows(40), some_rows(9, seed=1)
+  labels, wanted = rng.integers(0, 2, 40), rng.integers(0, 2, 9)
+  found = []
+  for order in (np.arange(40), rng.permutation(40)):
+    seen = evidence_of(
+      Vectors(x[order], labels[order]), Vectors(asked, wanted), (1, 12)
+    )
+    results, _ = baselines.Baselines(probe=False, seeds=1).run(seen)
+    found.append(
+      {
+        (row['variant'], row['dim']): row['value']
+        for row in results
+        if row['variant'] in ('prefix', 'random_subset')
+      }
+    )
+  assert found[0] == found[1]
+  same = labels == wanted[:, None]
+  tied = np.sign(x[:, 0]) == np.sign(asked[:, :1])
+  expected = np.mean(np.sum(tied & same, axis=1) / np.sum(tied, axis=1))
+  assert found[0]['prefix', 1] == pytest.approx(expected)
