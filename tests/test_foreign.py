@@ -128,3 +128,38 @@ def test_a_recommendation_is_not_printed_where_dims_are_alike(tmp_path, capsys):
     details = {'precision': {'recommendation': {'text': 'take 8'}}}
     evaluation.publish(tmp_path / 'eval' / '0', tmp_path, points, details, '')
     assert ('recommended: take 8' in capsys.readouterr().out) == told
+
+
+def test_ids_are_shown_with_the_queries_that_few_dims_lose(
+  digits, run_cli, tmp_path
+):
+  """Of rows that are held out too; ids of another length are one line."""
+  bits, labels = digits
+  x = bits[0].astype(np.float32) + 0.1
+  np.save(tmp_path / 'x.npy', x)
+  np.save(tmp_path / 'y.npy', labels[0])
+  lines = [f'digit {y}, "{i}"' for i, y in enumerate(labels[0])]
+  (tmp_path / 'ids.txt').write_text('\n'.join(lines), encoding='utf-8')
+  words = (
+    f'--embeddings={tmp_path / "x.npy"}',
+    f'--labels={tmp_path / "y.npy"}',
+    f'--output={tmp_path}',
+    '--config.eval.only=knn,lost',
+  )
+  code, _, err = run_cli('eval', *words, f'--ids={tmp_path / "ids.txt"}')
+  assert code == 0, err
+  folder = tmp_path / 'eval' / '0'
+  said = json.loads((folder / 'lost.json').read_text(encoding='utf-8'))
+  assert said['queries'] == 100 and len(said['shown']) > 5
+  page = (folder / 'report.md').read_text(encoding='utf-8')
+  for line in said['shown']:
+    assert line['id'] in lines and line['found']['id'] in lines
+    assert line['id'].startswith(f'digit {line["class"]},')
+    assert line['id'] in page
+  np.save(tmp_path / 'few.npy', np.arange(3))
+  sides = f'--queries={tmp_path / "x.npy"}', f'--query_labels={words[1][9:]}'
+  for flag, more in (('ids', ()), ('query_ids', sides)):
+    given = *more, f'--{flag}={tmp_path / "few.npy"}'
+    code, _, err = run_cli('eval', *words, *given)
+    (line,) = err.strip().splitlines()
+    assert code == 2 and f'--{flag}: ' in line and '3 ids for the 1,000' in line
