@@ -14,12 +14,14 @@ from jax.sharding import Mesh
 
 from mrl_jax import nested
 from mrl_jax.embed import exact
+from mrl_jax.embed import relevance as relevances
 from mrl_jax.embed.relevance import Relevance
 from mrl_jax.embed.shortlist import TIE
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.shapes import Bool, Float, Int
 
 SCORES_AT_ONCE = 1 << 22  # q * r of the rows that are counted
+NUMBERS_AT_ONCE = 1 << 24  # r * m of them
 LEAST_ROWS = 256  # counted together, however many queries
 
 
@@ -111,9 +113,8 @@ def rankings(
     if len(beyond):
       bounds = scores[beyond, last[beyond]].astype(np.float64) - TIE
       asked = np.asarray(queries.embeddings[beyond])
-      near = reaching(asked, database.embeddings, m, bounds)
-      whole = _whole(near, relevance.at(beyond))
-      _complete(counts, beyond, last[beyond], whole)
+      near = Reaching(asked, database.embeddings, m, bounds)
+      _complete(counts, beyond, last[beyond], near.counts(relevance.at(beyond)))
     at = np.arange(len(first))[:, None], first
     size, relevant, grades = (count[at] for count in counts)
     ranking = Ranking(scores, rows, first, size, relevant, grades / size)
@@ -133,15 +134,6 @@ def _counts(first, grades) -> tuple:
   )
 
 
-def _whole(near, relevance: Relevance) -> Float[np.ndarray, 'c q']:
-  """(rows, relevant rows, sum of grades) of the rows that reach a bound."""
-  counts = np.zeros((3, len(relevance.totals)))
-  for start, reached in near:
-    counts[0] += np.count_nonzero(reached, axis=1)
-    counts[1:] += relevance.tally(reached, start)
-  return counts
-
-
 def _complete(counts, beyond, last, whole) -> None:
   """Puts whole counts in the place of those of the last groups' lists.
 
@@ -155,19 +147,59 @@ def _complete(counts, beyond, last, whole) -> None:
     count[beyond, last] = np.maximum(total - better, listed)
 
 
-def reaching(
-  queries: Float[np.ndarray, 'q d'],
-  database: Float[np.ndarray, 'r d'],
-  dim: int,
-  bounds: Float[np.ndarray, 'q'],
-) -> Iterator[tuple[int, Bool[np.ndarray, 'q c']]]:
-  """(first row, whether rows score at least each query's bound), in chunks."""
-  asked = nested.unit(queries, dim).astype(np.float32, copy=False)
-  bounds = bounds.astype(np.float32)[:, None]
-  at_once = max(SCORES_AT_ONCE // len(asked), LEAST_ROWS)
-  for start in range(0, len(database), at_once):
-    rows = nested.unit(np.asarray(database[start : start + at_once]), dim)
-    yield start, asked @ rows.astype(np.float32, copy=False).T >= bounds
+class Reaching:
+  """The rows that score at least a bound, of all rows, for each query.
+
+  Queries of one direction share a bound and are looked at once: at one dim
+  there are two directions, of binary vectors not many more.
+
+  Args:
+    bounds: of the cosine at `dim`, per query.
+  """
+
+  def __init__(
+    self,
+    queries: Float[np.ndarray, 'q d'],
+    database: Float[np.ndarray, 'r d'],
+    dim: int,
+    bounds: Float[np.ndarray, 'q'],
+  ):
+    asked = nested.unit(queries, dim).astype(np.float32, copy=False)
+    self.database, self.dim = database, dim
+    _, first, which = np.unique(
+      asked.round(7) + 0, axis=0, return_index=True, return_inverse=True
+    )  # + 0: -0 is 0
+    self.asked, self.which = asked[first], which.reshape(-1)
+    self.bounds = np.full((len(first), 1), np.inf, np.float32)
+    np.minimum.at(self.bounds[:, 0], self.which, bounds.astype(np.float32))
+
+  def _chunks(self) -> Iterator[tuple[int, Bool[np.ndarray, 'u c']]]:
+    """(first row, whether rows reach the bound of a direction), in chunks."""
+    at_once = min(
+      SCORES_AT_ONCE // len(self.asked), NUMBERS_AT_ONCE // self.dim
+    )
+    at_once = max(at_once, LEAST_ROWS)
+    for start in range(0, len(self.database), at_once):
+      rows = np.asarray(self.database[start : start + at_once, : self.dim])
+      unit = nested.unit(rows).astype(np.float32, copy=False)
+      yield start, self.asked @ unit.T >= self.bounds
+
+  def counts(self, relevance: Relevance) -> Float[np.ndarray, 'c q']:
+    """(rows, relevant rows, sum of grades) that reach each query's bound."""
+    counts = np.zeros((3, len(self.which)))
+    for start, reached in self._chunks():
+      counts[0] += np.count_nonzero(reached, axis=1)[self.which]
+      counts[1:] += relevance.tally(reached, start, self.which)
+    return counts
+
+  def by_class(
+    self, classes: Int[np.ndarray, 'r'], total: int
+  ) -> Int[np.ndarray, 'q v']:
+    """How many rows of each class, below `total`, reach a query's bound."""
+    counts = np.zeros((len(self.asked), total), np.int64)
+    for start, reached in self._chunks():
+      counts += relevances.class_counts(reached, start, classes, total)
+    return counts[self.which]
 
 
 def expected_measures(

@@ -105,16 +105,12 @@ def _tied_votes(
   count, k = weights.shape
   last = ranking.first[:, -1]
   better = np.arange(k) < last[:, None]
-  query = np.broadcast_to(np.arange(count)[:, None], (count, k))
-  votes = np.zeros((count, index.max() + 1))
   bounds = ranking.scores[np.arange(count), last].astype(np.float64) - TIE
-  each = weights[:, -1] * (k - last) / ranking.size[:, -1]
-  for start, reached in ties.reaching(
-    queries.embeddings, database.embeddings, dim, bounds
-  ):
-    asked, row = np.nonzero(reached)
-    np.add.at(votes, (asked, index[start + row]), each[asked])
+  each = (weights[:, -1] * (k - last) / ranking.size[:, -1])[:, None]
+  near = ties.Reaching(queries.embeddings, database.embeddings, dim, bounds)
+  votes = near.by_class(index, index.max() + 1) * each
   # Better rows reach the bound too, and were given the share of a tied one.
-  more = np.where(better, weights - each[:, None], 0.0)
+  query = np.broadcast_to(np.arange(count)[:, None], (count, k))
+  more = np.where(better, weights - each, 0.0)
   np.add.at(votes, (query, index[ranking.rows]), more)
   return votes

@@ -102,7 +102,7 @@ def test_groups_are_counted_beyond_the_list_and_by_class():
 
 
 def test_chunks_of_the_count_are_one_database(monkeypatch):
-  monkeypatch.setattr(ties, 'SCORES_AT_ONCE', 1)
+  monkeypatch.setattr(ties, 'SCORES_AT_ONCE', 40)
   monkeypatch.setattr(ties, 'LEAST_ROWS', 7)
   test_groups_are_counted_beyond_the_list_and_by_class()
   test_measures_are_means_over_all_orders_of_tied_rows(0, 3)
@@ -118,13 +118,13 @@ def test_rows_are_counted_only_where_a_list_ends_in_a_tie(monkeypatch):
   )
   related = relevance.by_class(queries, database)
   asked = []
-  count = ties.reaching
 
-  def counted(*arguments):
-    asked.append(arguments[2])
-    return count(*arguments)
+  class Counted(ties.Reaching):
+    def __init__(self, queries, database, dim, bounds):
+      asked.append(dim)
+      super().__init__(queries, database, dim, bounds)
 
-  monkeypatch.setattr(ties, 'reaching', counted)
+  monkeypatch.setattr(ties, 'Reaching', Counted)
   for k, dims in ((1, [2, 8]), (2, []), (5, []), (60, [])):
     asked.clear()
     mesh = sharding.make_mesh()
