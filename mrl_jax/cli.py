@@ -155,6 +155,8 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     help='vectors that search; by default some rows are held out for it',
   )
   add('--query_labels', metavar='FILE', help='the classes of --queries')
+  add('--ids', metavar='FILE', help=f'a name per row: {FILES}, .txt, .csv')
+  add('--query_ids', metavar='FILE', help='likewise of --queries')
   add(
     '--codes',
     choices=('numbers', 'offset', 'bits'),
@@ -197,6 +199,8 @@ def _check_evaluation(parser, options: argparse.Namespace) -> None:
     'labels': 'embeddings',
     'queries': 'embeddings',
     'query_labels': 'queries',
+    'ids': 'embeddings',
+    'query_ids': 'queries',
     'codes': 'embeddings',
     'dims': 'embeddings',
   }

@@ -48,7 +48,8 @@ class Source(Protocol):
   """Where records come from.
 
   Attributes:
-    train, validation: records, read at random.
+    train, validation: records, read at random. They may have `ids`, a name
+      each, which exports and reports show.
     facts: what is known of the records without reading them.
   """
 

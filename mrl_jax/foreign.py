@@ -49,6 +49,9 @@ def frozen(config: ConfigDict, options) -> Frozen:
     ('--embeddings', '--labels'),
     codes=options.codes,
   )
+  if options.ids:
+    with blame('--ids'):
+      database = files.with_ids(database, options.ids, options.embeddings)
   with blame('--queries'):
     if options.queries:
       known = names
@@ -60,6 +63,9 @@ def frozen(config: ConfigDict, options) -> Frozen:
         options.codes,
       )
       files.check_sides(database, queries, bool(known))
+      if options.query_ids:
+        with blame('--query_ids'):
+          queries = files.with_ids(queries, options.query_ids, options.queries)
     else:
       database, queries = vectors.hold_out(database, seed=config.seed)
   with blame('--dims'):

@@ -1,5 +1,6 @@
 """Vectors of others by the command line: codes, and dims that are alike."""
 
+import html
 import json
 import re
 
@@ -22,10 +23,12 @@ def digits():
 
 
 def hamming(bits, labels, m):
-  """Accuracy of the nearest row by m bits; the smaller row of equal ones."""
+  """Accuracy of the nearest row by m bits, any of those equally near."""
   database, queries = (side[:, :m] for side in bits)
   distances = (queries[:, None] != database).sum(axis=-1)
-  return np.mean(labels[0][distances.argmin(axis=1)] == labels[1])
+  nearest = distances == distances.min(axis=1, keepdims=True)
+  same = labels[0] == labels[1][:, None]
+  return np.mean((nearest & same).sum(axis=1) / nearest.sum(axis=1))
 
 
 def evaluated(run_cli, folder, sides, labels, *words, only='knn'):
@@ -60,7 +63,8 @@ def test_packed_bits_give_the_accuracy_of_hamming(
   words = '--codes=bits', '--dims=4,12,32,64'
   found, _ = evaluated(run_cli, tmp_path, packed, labels, *words)
   assert list(found) == [4, 12, 32, 64]
-  assert found == {m: hamming(bits, labels, m) for m in found}
+  expected = {m: hamming(bits, labels, m) for m in found}
+  assert found == pytest.approx(expected, abs=1e-12)
   numbers, _ = evaluated(run_cli, tmp_path, packed, labels, '--codes=numbers')
   assert numbers[8] < found[64] - 0.1
 
@@ -104,18 +108,19 @@ def test_dimensions_that_are_alike_are_said_first(
   elif classes == 'alike':
     rng = np.random.default_rng(0)
     labels = [rng.integers(0, 10, len(side)) for side in labels]
-  _, out = evaluated(run_cli, tmp_path, sides, labels, only='knn,precision')
+  _, out = evaluated(run_cli, tmp_path, sides, labels, only='knn,stores')
   words = 'This evaluation cannot tell dimensions apart'
   folder = tmp_path / 'eval' / '0'
   page = (folder / 'report.md').read_text()
-  said = json.loads((folder / 'precision.json').read_text())['recommendation']
+  said = json.loads((folder / 'stores.json').read_text())['decision']
   assert (f'**{words}' in page) == (classes != 'apart')
   if classes == 'apart':
-    assert words not in out and f'recommended: {said["text"]}' in out
+    assert words not in out and f'decision: {said["text"]}' in out
   else:
     before, table, _ = out.partition('%, with 95% intervals')
-    assert table and f'note: {words}' in before and said == {}
-    assert 'recommended:' not in out
+    assert table and f'note: {words}' in before
+    assert 'decision:' not in out
+    assert said['text'] not in page
   assert ('note: All rows searched have one class' in out) == (classes == 'one')
 
 
@@ -125,6 +130,41 @@ def test_a_recommendation_is_not_printed_where_dims_are_alike(tmp_path, capsys):
       rows.make('knn', 'top1', dim, 0.95, interval, 9)
       for dim, interval in ((8, (0.1, 0.85)), (64, (low, 0.99)))
     ]
-    details = {'precision': {'recommendation': {'text': 'take 8'}}}
+    details = {'stores': {'decision': {'text': 'take 8'}}}
     evaluation.publish(tmp_path / 'eval' / '0', tmp_path, points, details, '')
-    assert ('recommended: take 8' in capsys.readouterr().out) == told
+    assert ('decision: take 8' in capsys.readouterr().out) == told
+
+
+def test_ids_are_shown_with_the_queries_that_few_dims_lose(
+  digits, run_cli, tmp_path
+):
+  """Of rows that are held out too; ids of another length are one line."""
+  bits, labels = digits
+  x = bits[0].astype(np.float32) + 0.1
+  np.save(tmp_path / 'x.npy', x)
+  np.save(tmp_path / 'y.npy', labels[0])
+  lines = [f'digit {y}, "{i}"' for i, y in enumerate(labels[0])]
+  (tmp_path / 'ids.txt').write_text('\n'.join(lines), encoding='utf-8')
+  words = (
+    f'--embeddings={tmp_path / "x.npy"}',
+    f'--labels={tmp_path / "y.npy"}',
+    f'--output={tmp_path}',
+    '--config.eval.only=knn,lost',
+  )
+  code, _, err = run_cli('eval', *words, f'--ids={tmp_path / "ids.txt"}')
+  assert code == 0, err
+  folder = tmp_path / 'eval' / '0'
+  said = json.loads((folder / 'lost.json').read_text(encoding='utf-8'))
+  assert said['queries'] == 100 and len(said['shown']) > 5
+  page = html.unescape((folder / 'report.html').read_text(encoding='utf-8'))
+  for line in said['shown']:
+    assert line['id'] in lines and line['found']['id'] in lines
+    assert line['id'].startswith(f'digit {line["class"]},')
+    assert line['id'] in page
+  np.save(tmp_path / 'few.npy', np.arange(3))
+  sides = f'--queries={tmp_path / "x.npy"}', f'--query_labels={words[1][9:]}'
+  for flag, more in (('ids', ()), ('query_ids', sides)):
+    given = *more, f'--{flag}={tmp_path / "few.npy"}'
+    code, _, err = run_cli('eval', *words, *given)
+    (line,) = err.strip().splitlines()
+    assert code == 2 and f'--{flag}: ' in line and '3 ids for the 1,000' in line

@@ -38,6 +38,24 @@ def test_one_class_is_said():
   assert remarks.of(side(50, 0, two), side(10, 1, two[:10]), (4,)) == ()
 
 
+def test_repeated_rows_and_constant_coordinates_are_counted(monkeypatch):
+  monkeypatch.setattr(remarks, 'ROWS_AT_ONCE', 7)
+  database, queries = side(50, 0), side(10, 1)
+  database.embeddings[3:9] = database.embeddings[40]
+  database.embeddings[:, [2, 11]] = 0.3
+  database.embeddings[49, 11] = 0.4
+  repeated, constant = remarks.of(database, queries, (4,))
+  assert repeated.startswith('6 of 50 rows searched repeat another row')
+  assert constant.startswith('1 of 12 coordinates has one value')
+  database.embeddings[:] = database.embeddings[0]
+  (same,) = remarks.of(database, queries, (4,))
+  assert same.startswith('All rows searched are the same')
+  assert remarks.of(side(1, 0), queries, (4,)) == ()
+  few = side(300, 0)
+  few.embeddings[:2] = few.embeddings[2]
+  assert remarks.of(few, queries, (4,)) == ()
+
+
 @pytest.mark.parametrize('dtype', [np.float16, np.float64])
 def test_copies_are_found_across_chunks_but_not_among_permutations(
   monkeypatch, dtype

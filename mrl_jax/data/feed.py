@@ -126,6 +126,17 @@ class Feed:
       self.poll()
       yield sharding.global_batch(batch, rows, size, self.mesh)
 
+  def ids(
+    self,
+    split: str | Sequence[Record],
+    start: int = 0,
+    stop: int | None = None,
+  ) -> np.ndarray | None:
+    """The names of these examples; None where the records have no `ids`."""
+    records = self.splits[split] if isinstance(split, str) else split
+    ids = getattr(records, 'ids', None)
+    return None if ids is None else ids[start:stop]
+
   @property
   def shown(self) -> str:
     """The field that can be drawn, '' if none can."""

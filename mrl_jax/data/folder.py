@@ -1,5 +1,6 @@
 """`folder`: your own images, in a sub-folder per class."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -15,7 +16,10 @@ from mrl_jax.data.class_folders import Classes
 
 
 class Files(Sequence):
-  """Records of image files, decoded when read: uint8 [h w 3] or [h w 1]."""
+  """Records of image files, decoded when read: uint8 [h w 3] or [h w 1].
+
+  `ids` are their paths below the folder that all of them are in.
+  """
 
   def __init__(
     self,
@@ -29,6 +33,11 @@ class Files(Sequence):
 
   def __len__(self) -> int:
     return len(self.paths)
+
+  @functools.cached_property
+  def ids(self) -> np.ndarray:
+    root = os.path.commonpath([path.parent for path in self.paths])
+    return np.array([images.shown(p.relative_to(root)) for p in self.paths])
 
   def __getitem__(self, index: int) -> dict:
     path = self.paths[index]

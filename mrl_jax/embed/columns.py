@@ -6,11 +6,21 @@ import io
 import re
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-KEYS = ('embeddings', 'embedding')  # of an archive or table that has others
-LABEL_KEYS = ('labels', 'label')
+
+class Content(NamedTuple):
+  """What a file holds: usual keys, one of which it may have, and a noun."""
+
+  keys: tuple[str, ...]
+  noun: str
+
+
+EMBEDDINGS = Content(('embeddings', 'embedding'), 'embedding')
+LABELS = Content(('labels', 'label'), 'label')
+IDS = Content(('ids', 'id'), 'id')
 TABLE_ROWS = 65_536  # decoded together
 WHOLE = re.compile('-?(0|[1-9][0-9]*)')
 
@@ -18,14 +28,14 @@ WHOLE = re.compile('-?(0|[1-9][0-9]*)')
 def matrix(file: str, key: str) -> np.ndarray:
   """The array of embeddings in `file`, under `key` or the usual name."""
   readers = {'.npy': _npy, '.npz': _npz, '.parquet': _parquet_matrix}
-  return _reader(readers, file)(file, key, KEYS)
+  return _reader(readers, file)(file, key, EMBEDDINGS)
 
 
-def column(file: str, key: str) -> np.ndarray:
-  """The labels in `file`, under `key` or the usual name."""
+def column(file: str, key: str, kind: Content = LABELS) -> np.ndarray:
+  """The labels or ids in `file`, under `key` or the usual name."""
   readers = {'.npy': _npy, '.npz': _npz, '.parquet': _parquet_column}
   readers |= {'.txt': _lines, '.csv': _lines}
-  return _reader(readers, file)(file, key, LABEL_KEYS)
+  return _reader(readers, file)(file, key, kind)
 
 
 def names(file: str) -> list[str]:
@@ -47,16 +57,16 @@ def _reader(readers: dict, file: str):
   return readers[path.suffix.lower()]
 
 
-def _npy(file: str, key: str, usual) -> np.ndarray:
+def _npy(file: str, key: str, what: Content) -> np.ndarray:
   if key:
     raise ValueError(f'{file}:{key}: an .npy file has no keys; drop ":{key}"')
   return _load(lambda: np.load(file, mmap_mode='r', allow_pickle=False), file)
 
 
-def _npz(file: str, key: str, usual) -> np.ndarray:
+def _npz(file: str, key: str, what: Content) -> np.ndarray:
   archive = _load(lambda: np.load(file, allow_pickle=False), file)
   with archive:
-    key = _pick(file, key, archive.files, usual, 'keys')
+    key = _pick(file, key, archive.files, what.keys, 'keys')
     return _load(lambda: archive[key], f'{file}:{key}')
 
 
@@ -68,7 +78,7 @@ def _load(load, file: str):
     if 'allow_pickle' in str(error) or 'Python objects' in str(error):
       raise ValueError(
         f'{file} holds pickled Python objects, which are never loaded; save '
-        'a plain array: x.astype(float32), or labels as numbers or str'
+        'a plain array: x.astype(float32), or labels and ids as numbers or str'
       ) from error
     raise ValueError(
       f'{file} cannot be read ({str(error).splitlines()[0]}); write it again'
@@ -107,17 +117,18 @@ def _parquet(file: str):
     ) from error
 
 
-def _table(file: str, key: str, usual) -> tuple:
+def _table(file: str, key: str, what: Content) -> tuple:
   """(pyarrow file, name of the column) of a Parquet file."""
   source = _parquet(file)
-  return source, _pick(file, key, source.schema_arrow.names, usual, 'columns')
+  names = source.schema_arrow.names
+  return source, _pick(file, key, names, what.keys, 'columns')
 
 
-def _parquet_matrix(file: str, key: str, usual) -> np.ndarray:
+def _parquet_matrix(file: str, key: str, what: Content) -> np.ndarray:
   """Rows of a column of equally long lists of numbers."""
   import pyarrow
 
-  source, name = _table(file, key, usual)
+  source, name = _table(file, key, what)
   kind = source.schema_arrow.field(name).type
   if isinstance(kind, pyarrow.FixedShapeTensorType) and len(kind.shape) == 1:
     kind = kind.storage_type
@@ -184,11 +195,11 @@ def _equal_lists(lists, name: str, first: int, width) -> np.ndarray:
   return values.to_numpy(zero_copy_only=False).reshape(len(sizes), width)
 
 
-def _parquet_column(file: str, key: str, usual) -> np.ndarray:
+def _parquet_column(file: str, key: str, what: Content) -> np.ndarray:
   """A column of numbers or words."""
   import pyarrow
 
-  source, name = _table(file, key, usual)
+  source, name = _table(file, key, what)
   kind = source.schema_arrow.field(name).type
   if pyarrow.types.is_dictionary(kind):
     kind = kind.value_type
@@ -204,15 +215,15 @@ def _parquet_column(file: str, key: str, usual) -> np.ndarray:
   numbers = _numeric(kind) or types.is_boolean(kind) or types.is_decimal(kind)
   if not (words or numbers):
     raise ValueError(
-      f'{file}:{name} is a column of {kind}; labels must be whole numbers or '
-      f'words, out of {", ".join(source.schema_arrow.names)}'
+      f'{file}:{name} is a column of {kind}; {what.noun}s must be whole '
+      f'numbers or words, out of {", ".join(source.schema_arrow.names)}'
     )
   values = source.read(columns=[name]).column(0)
   if values.null_count:
     missing = np.flatnonzero(values.is_null().to_numpy())
     raise ValueError(
-      f'{file}:{name}: {len(missing):,} labels are missing, the first in row '
-      f'{missing[0]}; remove these rows or label them'
+      f'{file}:{name}: {len(missing):,} {what.noun}s are missing, the first in '
+      f'row {missing[0]}; remove these rows or give them one'
     )
   values = values.cast(kind)
   if not words and not types.is_decimal(kind):
@@ -223,19 +234,19 @@ def _parquet_column(file: str, key: str, usual) -> np.ndarray:
   except pyarrow.ArrowInvalid as error:
     wrong = 'not UTF-8' if words else 'not whole, or beyond 64 bits'
     raise ValueError(
-      f'{file}:{name} has labels that are {wrong}; save them as strings'
+      f'{file}:{name} has {what.noun}s that are {wrong}; save them as strings'
     ) from error
   return array.astype(str) if words else array
 
 
-def _lines(file: str, key: str, usual) -> np.ndarray:
-  """One label per line, or the column `key` of a .csv with a header.
+def _lines(file: str, key: str, what: Content) -> np.ndarray:
+  """One label or id per line, or the column `key` of a .csv with a header.
 
   Integers if all are, else words, as 007 is.
   """
   text = _text(file)
   if file.lower().endswith('.csv'):
-    rows = _cells(file, key, text)
+    rows = _cells(file, key, text, what.noun)
   elif key:
     raise ValueError(f'{file}:{key}: a text file has no keys; drop ":{key}"')
   else:
@@ -246,14 +257,14 @@ def _lines(file: str, key: str, usual) -> np.ndarray:
   blank = [i for i, row in enumerate(rows) if not row]
   if blank:
     raise ValueError(
-      f'{file}: the label of line {blank[0] + 1} is missing ({len(blank):,} '
-      'such); give one per line'
+      f'{file}: the {what.noun} of line {blank[0] + 1} is missing '
+      f'({len(blank):,} such); give one per line'
     )
   whole = all(WHOLE.fullmatch(row) for row in rows)
   try:
     return np.array(rows, np.int64) if whole else np.array(rows, str)
   except OverflowError as error:
-    raise ValueError(f'{file} has a label beyond 64 bits') from error
+    raise ValueError(f'{file} has numbers beyond 64 bits') from error
 
 
 def _text(file: str) -> str:
@@ -266,7 +277,7 @@ def _text(file: str) -> str:
     raise ValueError(f'{file} is not UTF-8 text; save it so') from error
 
 
-def _cells(file: str, key: str, text: str) -> list[str]:
+def _cells(file: str, key: str, text: str, noun: str) -> list[str]:
   """The only column, or the one `key` names, between commas, ; or tabs.
 
   Semicolons and tabs divide fields if `key` is then in the header, or if all
@@ -294,7 +305,7 @@ def _cells(file: str, key: str, text: str) -> list[str]:
     raise ValueError(
       f'{file}: line {wrong[0] + 1 + bool(key)} has '
       f'{len(rows[wrong[0]])} fields, not {width}; '
-      'write one label per line, in quotes if it holds a comma, or name a '
+      f'write one {noun} per line, in quotes if it holds a comma, or name a '
       f'column of the header: {file}:NAME'
     )
   return [row[at] if row else '' for row in rows]

@@ -17,7 +17,7 @@ class Embedder:
   Args:
     embed: f(variables, batch) -> [b d].
     feed: has `batches(split, **part)`; every batch has 'mask', which is 0 for
-      padding, and may have 'label'.
+      padding, and may have 'label'. It may have `ids(split, **part)`.
   """
 
   def __init__(self, embed: Callable, feed, mesh: Mesh):
@@ -29,8 +29,8 @@ class Embedder:
   def __call__(self, variables: PyTree, split, **part) -> Vectors:
     """Embeddings and labels of a split, or of other records, on every process.
 
-    Padding is dropped. `part` are start= and stop= rows of it. Labels are
-    None where batches have none.
+    Padding is dropped. `part` are start= and stop= rows of it. Labels and ids
+    are None where the feed has none.
     """
     embeddings, labels = [], []
     for batch in self.feed.batches(split, **part):
@@ -41,6 +41,9 @@ class Embedder:
       embeddings.append(np.asarray(embedded)[real])
       if 'label' in facts:
         labels.append(facts['label'][real])
+    names = getattr(self.feed, 'ids', None)
     return Vectors(
-      np.concatenate(embeddings), np.concatenate(labels) if labels else None
+      np.concatenate(embeddings),
+      np.concatenate(labels) if labels else None,
+      names and names(split, **part),
     )

@@ -1,12 +1,13 @@
 """A checkpoint's embeddings as files: mapped rows, their labels, what they are.
 
 A folder holds, of each split, `<split>.npy` (rows x width, not normalised),
-`<split>.parquet` (id, and label and class if there are labels) and, in all,
-one `meta.json`. Rows are written in parts; `<split>.progress.json` says how
-many are safe on disk, so an export that was stopped goes on behind the last
-whole part.
+`<split>.parquet` (id, a name or the number of the row; label and class if
+there are labels) and, in all, one `meta.json`. Rows are written in parts;
+`<split>.progress.json` says how many are safe on disk, so an export that was
+stopped goes on behind the last whole part.
 """
 
+import itertools
 import json
 import os
 import time
@@ -100,9 +101,9 @@ def _short(value) -> str:
 
 def _export_split(embed, split, count, stem, names, dtype, part_rows) -> None:
   """Embeds and writes one split from the last safe row on."""
-  array, labels, marker, table = (
+  array, labels, ids, marker, table = (
     stem.with_name(f'{split}.{end}')
-    for end in ('npy', 'labels.npy', 'progress.json', 'parquet')
+    for end in ('npy', 'labels.npy', 'ids.jsonl', 'progress.json', 'parquet')
   )
   first = _agreed(_safe_rows(marker, array, count))
   started = time.perf_counter()
@@ -116,6 +117,7 @@ def _export_split(embed, split, count, stem, names, dtype, part_rows) -> None:
       if _leads():
         _create(array, (count, rows.shape[1]), dtype)
         labels.unlink(missing_ok=True)
+        ids.unlink(missing_ok=True)
         if vectors.labels is not None:
           _create(labels, (count,), 'int64')
         table.unlink(missing_ok=True)
@@ -124,14 +126,17 @@ def _export_split(embed, split, count, stem, names, dtype, part_rows) -> None:
       write_rows(array, start, rows)
       if vectors.labels is not None:
         write_rows(labels, start, np.asarray(vectors.labels, np.int64))
+    if _leads() and vectors.ids is not None:
+      _append_ids(ids, start, vectors.ids, anew=start == first)
     _wait(f'{split} {stop}')
     if _leads():
       _replace(marker, {'rows': stop})
     _report(split, first, stop, count, started)
   if _leads() and not table.exists():
     known = np.load(labels, mmap_mode='r') if labels.exists() else None
-    write_table(table, count, known, names)
+    write_table(table, _all_ids(ids, count), known, names)
     labels.unlink(missing_ok=True)
+    ids.unlink(missing_ok=True)
   _wait(f'{split} done')
 
 
@@ -194,14 +199,34 @@ def write_rows(path: Path, start: int, rows: np.ndarray) -> None:
     os.fsync(file.fileno())
 
 
+def _append_ids(path: Path, start: int, ids, anew: bool) -> None:
+  """Adds names behind the first `start`; `anew`: there may be more by now."""
+  if anew and path.exists():
+    with open(path, encoding='utf-8') as file:
+      kept = list(itertools.islice(file, start))
+    path.write_text(''.join(kept), encoding='utf-8')
+  with open(path, 'a', encoding='utf-8') as file:
+    file.writelines(json.dumps(name) + '\n' for name in ids.tolist())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _all_ids(path: Path, count: int):
+  """The names of all rows, without them their numbers."""
+  if not path.exists():
+    return np.arange(count)
+  with open(path, encoding='utf-8') as file:
+    return [json.loads(line) for line in file]
+
+
 def write_table(
-  path: Path, count: int, labels: np.ndarray | None, names: Sequence[str]
+  path: Path, ids: Sequence, labels: np.ndarray | None, names: Sequence[str]
 ) -> None:
-  """Writes columns id (the row), label and class (its name, or the label)."""
+  """Writes columns id, label and class (its name, or the label)."""
   import pyarrow
   from pyarrow import parquet
 
-  columns = {'id': np.arange(count)}
+  columns: dict[str, Sequence] = {'id': ids}
   if labels is not None:
     labels = np.asarray(labels)
     words = [class_name(label, names) for label in labels.tolist()]

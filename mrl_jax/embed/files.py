@@ -1,5 +1,6 @@
 """Vectors out of anybody's files, checked before a number is believed."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def read(
       `x.parquet:column`, or an export of ours, `FOLDER` or `FOLDER:split`.
     labels: `.npy`, `.npz`, `.parquet` likewise, or `.txt` or `.csv` with one
       label per line. Whole numbers are class ids, kept as they are; words get
-      ids in sorted order. An export brings its labels with it.
+      ids in sorted order. An export brings its labels and ids with it.
     names: of classes that have ids already: those of a database, when its
       queries are read. Words that are not among them come after them.
     codes: what the whole numbers of `path` are: `numbers` are taken as they
@@ -55,27 +56,58 @@ def read(
   stored = columns.matrix(*_split_key(path))
   coded = str(stored.dtype) if stored.dtype.kind in 'iu' else ''
   embeddings = _checked(_decoded(stored, path, codes), path)
-  ids, worded = None, False
+  classes, ids, worded = None, None, False
   if labels:
     try:
       values = columns.column(*_split_key(labels))
       worded = values.dtype.kind in 'SU'
-      ids, names = _class_ids(values, labels, names)
-      _check_count(ids, labels, embeddings, path)
+      classes, names = _class_ids(values, labels, names)
+      _check_count(classes, labels, embeddings, path)
     except ValueError as error:
       raise LabelsError(str(error)) from error
-  elif table and 'label' in columns.names(table):
-    ids, _ = _class_ids(columns.column(table, 'label'), table, ())
-    _check_count(ids, table, embeddings, path)
-  return Vectors(embeddings, ids, worded=worded, coded=coded), names
+  if table:
+    known, ids = _of_table(table, embeddings, path)
+    classes = known if classes is None else classes
+  return Vectors(embeddings, classes, ids, worded, coded), names
 
 
-def _check_count(ids, labels, embeddings, path) -> None:
-  if len(ids) != len(embeddings):
-    text = Path(_split_key(labels)[0]).suffix.lower() in ('.csv', '.txt')
+def _of_table(table: str, embeddings, path) -> tuple:
+  """(class ids, ids) of the rows of an export; None for a lacking column."""
+  known, classes, ids = columns.names(table), None, None
+  if 'label' in known:
+    classes, _ = _class_ids(columns.column(table, 'label'), table, ())
+    _check_count(classes, table, embeddings, path)
+  if 'id' in known:
+    ids = columns.column(table, 'id', columns.IDS)
+    _check_count(ids, table, embeddings, path, 'ids')
+  return classes, ids
+
+
+def with_ids(vectors: Vectors, ids: str | Path, path: str | Path) -> Vectors:
+  """The vectors of `path` with the ids in a file, numbers or words, one a row.
+
+  Raises:
+    ValueError: naming the file, what is wrong in it and the fix.
+  """
+  values = columns.column(*_split_key(ids), columns.IDS)
+  _refuse_records(values, ids)
+  if values.dtype.kind == 'S':
+    values = np.char.decode(values, 'utf-8', 'backslashreplace')
+  if values.ndim != 1 or values.dtype.kind not in 'iuU':
+    raise ValueError(
+      f'{ids} holds {values.dtype} values {list(values.shape)}; ids must be '
+      '1-D, whole numbers or words, one per row'
+    )
+  _check_count(values, ids, vectors.embeddings, path, 'ids')
+  return dataclasses.replace(vectors, ids=values)
+
+
+def _check_count(values, file, embeddings, path, noun='labels') -> None:
+  if len(values) != len(embeddings):
+    text = Path(_split_key(file)[0]).suffix.lower() in ('.csv', '.txt')
     hint = ' (is its first line a header?)' if text else ''
     raise ValueError(
-      f'{labels} has {len(ids):,} labels for the {len(embeddings):,} rows of '
+      f'{file} has {len(values):,} {noun} for the {len(embeddings):,} rows of '
       f'{path}; give one per row{hint}'
     )
 

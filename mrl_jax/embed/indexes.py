@@ -130,6 +130,7 @@ def build(
       else faiss.IndexIVFScalarQuantizer(centres, dim, cells, codes, metric)
     )
     index.cp.seed, index.cp.niter = effort.seed, 10
+    index.cp.min_points_per_centroid = 1  # it would print a warning
     index.nprobe = min(effort.probes, cells)
   with _threads(faiss, 1 if effort.one_thread and kind == 'hnsw' else 0):
     if not index.is_trained:

@@ -32,6 +32,18 @@ class Relevance(Protocol):
   def ideal(self, k: int) -> Float[np.ndarray, 'q k']:
     """The grades of a perfect ranking, best first; 0 where it has ended."""
 
+  def tally(
+    self,
+    chosen: Bool[np.ndarray, 'u c'],
+    start: int,
+    which: Int[np.ndarray, 'q'],
+  ) -> tuple[Float[np.ndarray, 'q'], Float[np.ndarray, 'q']]:
+    """(how many are relevant, the sum of grades) of the rows chosen.
+
+    `which` line of `chosen` is each query's; its column j stands for row
+    `start + j`.
+    """
+
   def at(
     self, queries: RowNumbers, rows: RowNumbers | None = None
   ) -> 'Relevance':
@@ -65,6 +77,19 @@ class ByClass:
 
   def ideal(self, k: int) -> Bool[np.ndarray, 'q k']:
     return np.arange(k) < self.totals[:, None]
+
+  @functools.cached_property
+  def _classes(self) -> tuple[RowNumbers, RowNumbers, int]:
+    """(place of a query's class, of a row's, places): the last for others."""
+    asked, place = np.unique(self.asked, return_inverse=True)
+    of_row = np.searchsorted(asked, self.labels).clip(max=len(asked) - 1)
+    other = asked[of_row] != self.labels
+    return place, np.where(other, len(asked), of_row), len(asked) + 1
+
+  def tally(self, chosen, start, which) -> tuple:
+    place, of_row, total = self._classes
+    hits = class_counts(chosen, start, of_row, total)[which, place]
+    return hits, hits
 
   def at(self, queries, rows=None) -> 'ByClass':
     labels = self.labels if rows is None else self.labels[rows]
@@ -110,6 +135,15 @@ class Judged:
     best[self.queries[first], place[first]] = self.values[order][first]
     return best
 
+  def tally(self, chosen, start, which) -> tuple:
+    row = self.rows - start
+    inside = (self.rows >= 0) & (row >= 0) & (row < chosen.shape[1])
+    query = self.queries[inside]
+    hits = chosen[which[query], row[inside]]
+    grades = hits * self.values[inside]
+    count = self.shape[0]
+    return np.bincount(query, hits, count), np.bincount(query, grades, count)
+
   def at(self, queries, rows=None) -> 'Judged':
     query = np.full(self.shape[0], -1)
     query[queries] = np.arange(len(queries))
@@ -122,6 +156,19 @@ class Judged:
       kept &= row >= 0
     shape = len(queries), size
     return _judged(shape, query[kept], row[kept], self.values[kept])
+
+
+def class_counts(
+  chosen: Bool[np.ndarray, 'u c'],
+  start: int,
+  classes: Int[np.ndarray, 'r'],
+  total: int,
+) -> Int[np.ndarray, 'u v']:
+  """Of the rows chosen in each line, from `start` on, how many of a class."""
+  classes = classes[start : start + chosen.shape[1]]
+  return np.stack(
+    [np.bincount(classes[line], minlength=total) for line in chosen]
+  )
 
 
 def by_class(queries: Vectors, database: Vectors) -> ByClass | None:
@@ -177,6 +224,15 @@ def by_pair(queries: Vectors, database: Vectors) -> Judged:
     )
   pairs = np.arange(count)
   return _judged((count, count), pairs, pairs, np.ones(count))
+
+
+def by_rows(
+  rows: Int[np.ndarray, 'q n'], wanted: Bool[np.ndarray, 'q n'], total: int
+) -> Judged:
+  """Relevance of the rows wanted of a list per query, with grade 1."""
+  query, place = np.nonzero(wanted)
+  shape = len(rows), total
+  return _judged(shape, query, rows[query, place], np.ones(len(query)))
 
 
 def _judged(shape, queries, rows, values) -> Judged:

@@ -31,6 +31,10 @@ class Vectors:
   def __len__(self) -> int:
     return len(self.embeddings)
 
+  def name(self, row: int) -> int | str:
+    """The id of a row, its number where there are no ids."""
+    return int(row) if self.ids is None else self.ids[[row]].tolist()[0]
+
   def at(self, rows: Int[np.ndarray, 'k']) -> 'Vectors':
     """Copies of the rows named, with their labels and ids."""
     return dataclasses.replace(

@@ -19,6 +19,7 @@ from mrl_jax.evaluators import (
   few_shot,
   knn,
   linear,
+  lost,
   probe,
   retrieval,
   robustness,
@@ -41,5 +42,6 @@ EVALUATORS = {
   'baselines': baselines.Baselines,
   'search': search.Search,
   'stores': stores.Stores,
+  'lost': lost.Lost,
   'examples': examples.Examples,
 }

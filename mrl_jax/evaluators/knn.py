@@ -3,13 +3,23 @@
 import numpy as np
 
 from mrl_jax import rows
-from mrl_jax.embed import exact
+from mrl_jax.embed import relevance, ties
+from mrl_jax.embed.ties import TIE, Ranking
+from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import options
 from mrl_jax.shapes import Float, Int
+
+VOTES_AT_ONCE = 1 << 24  # q * v of them are alive
 
 
 class KNN:
   """1-NN (paper, table 2) and weighted k-NN on cut, normalised prefixes.
+
+  Where rows tie for the best, `top1` is the share of them that has the query's
+  class: the expectation over their orders. The vote takes the expected weight
+  of each class: all n rows that tie with the k-th vote, with j / n of a vote
+  each, if j of the k places are theirs. Where c classes have the most votes
+  and the query's is one of them, it counts 1 / c.
 
   Args:
     neighbours: k of the weighted vote.
@@ -27,37 +37,80 @@ class KNN:
     self.metrics = ('top1', f'weighted@{neighbours}')
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
-    database, queries, dims = evidence.database, evidence.queries, evidence.dims
+    queries, database, dims = evidence.queries, evidence.database, evidence.dims
     k = min(self.neighbours, len(database))
-    scores, nearest = exact.nested_top_k(
-      queries.embeddings, database.embeddings, dims, k, evidence.mesh
-    )
-    voters = database.labels[nearest]
-    votes = [
-      weighted_vote(labels, score, self.temperature)
-      for labels, score in zip(voters, scores)
-    ]
-    results = []
-    for metric, classes, extra in (
-      ('top1', voters[..., 0], {}),
-      ('weighted', np.stack(votes), {'k': k}),
+    same = relevance.by_class(queries, database)
+    classes = np.unique(database.labels, return_inverse=True)
+    nearest, votes = [], []
+    for m, ranking in zip(
+      dims, ties.rankings(queries, database, dims, k, same, evidence.mesh)
     ):
-      right = classes == queries.labels
-      results += rows.proportions('knn', metric, dims, right, **extra)
-    return results, {}
+      nearest.append(ranking.chance[:, 0])
+      votes.append(self._voted(ranking, queries, database, m, classes))
+    return [
+      *rows.means('knn', 'top1', dims, np.stack(nearest)),
+      *rows.means('knn', 'weighted', dims, np.stack(votes), k=k),
+    ], {}
+
+  def _voted(
+    self, ranking: Ranking, queries: Vectors, database: Vectors, dim, classes
+  ) -> Float[np.ndarray, 'q']:
+    """What the vote counts for each query; `classes`: (ids, that of a row)."""
+    scores = np.take_along_axis(ranking.scores, ranking.first, 1)
+    apart = (scores - scores[:, :1]).astype(np.float64)
+    weights = np.exp(apart / self.temperature)
+    labels = database.labels[ranking.rows]
+    values = weighted_vote(labels, weights, queries.labels, self.temperature)
+    ids, index = classes
+    opened, at_once = np.flatnonzero(ranking.open), VOTES_AT_ONCE // len(ids)
+    for start in range(0, len(opened), max(at_once, 1)):
+      some = opened[start : start + max(at_once, 1)]
+      votes = _tied_votes(
+        ranking.at(some), weights[some], queries.at(some), database, dim, index
+      )
+      right = ids == queries.labels[some][:, None]
+      values[some] = _share_of_most(votes, right, self.temperature)
+    return values
 
 
 def weighted_vote(
   labels: Int[np.ndarray, 'q k'],
-  scores: Float[np.ndarray, 'q k'],
+  weights: Float[np.ndarray, 'q k'],
+  asked: Int[np.ndarray, 'q'],
   temperature: float,
-) -> Int[np.ndarray, 'q']:
-  """The class with most exp(score / temperature) among the neighbours.
+) -> Float[np.ndarray, 'q']:
+  """1 if the class asked for has the most weight, 1 / c if c classes have.
 
-  Equal sums go to the smaller class id.
+  Sums are equal that rows which tie could make equal.
   """
-  weights = np.exp((scores - scores[:, :1]) / temperature)
   same = labels[:, :, None] == labels[:, None, :]
-  votes = np.sum(same * weights[:, None, :].astype(np.float64), axis=-1)
-  most = votes == votes.max(axis=1, keepdims=True)
-  return np.where(most, labels, np.iinfo(labels.dtype).max).min(axis=1)
+  votes = np.sum(same * weights[:, None, :], axis=-1)
+  classes = 1 / np.sum(same, axis=-1)  # each class counts once
+  return _share_of_most(votes, labels == asked[:, None], temperature, classes)
+
+
+def _share_of_most(votes, right, temperature: float, count=1.0):
+  """Of the entries with most votes, each `count`, the share that is right."""
+  most = votes >= votes.max(axis=1, keepdims=True) * np.exp(-TIE / temperature)
+  return np.sum(most * right * count, 1) / np.sum(most * count, 1)
+
+
+def _tied_votes(
+  ranking: Ranking, weights, queries: Vectors, database: Vectors, dim, index
+) -> Float[np.ndarray, 'q v']:
+  """Expected votes by class where rows beyond the list tie with its last.
+
+  `index` is the class of each row, counted from 0.
+  """
+  count, k = weights.shape
+  last = ranking.first[:, -1]
+  better = np.arange(k) < last[:, None]
+  bounds = ranking.scores[np.arange(count), last].astype(np.float64) - TIE
+  each = (weights[:, -1] * (k - last) / ranking.size[:, -1])[:, None]
+  near = ties.Reaching(queries.embeddings, database.embeddings, dim, bounds)
+  votes = near.by_class(index, index.max() + 1) * each
+  # Better rows reach the bound too, and were given the share of a tied one.
+  query = np.broadcast_to(np.arange(count)[:, None], (count, k))
+  more = np.where(better, weights - each, 0.0)
+  np.add.at(votes, (query, index[ranking.rows]), more)
+  return votes

@@ -1,9 +1,57 @@
-"""examples: neighbours as pictures, and where the embedding looks."""
+"""lost, examples: queries as a list and as pictures with their neighbours."""
 
 from mrl_jax.report import blocks
 
+SHOWN = 20  # lines
+LETTERS = 60  # of a name
+
 
 def neighbours(evaluation):
+  """Queries that few dimensions lose, then images with their neighbours."""
+  yield from _lost(evaluation)
+  yield from _images(evaluation)
+
+
+def _lost(evaluation):
+  """How many queries few dimensions lose, and those that need most."""
+  count = evaluation.detail('lost', 'queries', 0)
+  if not count:
+    return
+  smallest, width = (evaluation.detail('lost', 'dims')[i] for i in (0, -1))
+  gone = evaluation.detail('lost', 'lost', 0)
+  found = evaluation.detail('lost', 'gained', 0)
+  listed = evaluation.detail('lost', 'shown')[:SHOWN]
+  words = (
+    f'Of {count:,} queries, {gone:,} find a row of their class with all '
+    f'{width} dimensions and not with {smallest}; {found:,} only with '
+    f'{smallest}.'
+  )
+  if len(listed) < gone:
+    words += f' These {len(listed)} need most dimensions.'
+  if not listed:
+    yield blocks.Text(words)
+  else:
+    header = (
+      'query',
+      'class',
+      'right from this dimension on',
+      f'found with {smallest} dimensions',
+      'its class',
+    )
+    yield blocks.Table(header, [_line(query) for query in listed], words)
+
+
+def _line(query) -> list[str]:
+  names = query['id'], query['class'], query['right_from']
+  near = query['found']['id'], query['found']['class']
+  return [_short(str(name)) for name in (*names, *near)]
+
+
+def _short(name: str) -> str:
+  return name if len(name) <= LETTERS else name[: LETTERS - 1] + '…'
+
+
+def _images(evaluation):
   """Each image, then its nearest ones at few dims and at all, and saliency."""
   examples = evaluation.detail('examples', 'examples')
   if examples:

@@ -199,3 +199,18 @@ def test_a_file_that_breaks_later_is_named(tmp_path):
   data.train.paths[0].write_bytes(b'')
   with pytest.raises(ValueError, match=r'png: empty'):
     data.train[0]
+
+
+def test_ids_are_paths_below_the_folder_of_all(tmp_path):
+  for name in ('ant/x.png', 'ant/deep/y\n.png', 'bee/x.png', 'bee/z.png'):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('L', (8, 8), 30 * len(name)).save(path)
+  split = folder.load(path=str(tmp_path), validation_fraction=0.5)
+  both = [*split.train.ids, *split.validation.ids]
+  assert sorted(both) == sorted(
+    ['ant/x.png', 'ant/deep/y\\n.png', 'bee/x.png', 'bee/z.png']
+  )
+  for records in (split.train, split.validation):
+    for path, name in zip(records.paths, records.ids):
+      assert str(path).replace('\n', '\\n').endswith(name)

@@ -111,6 +111,30 @@ def test_a_stopped_export_goes_on_byte_for_byte(tmp_path, calls, capsys):
   assert exported(tmp_path / 'parts', stops) == whole  # nothing is left to do
 
 
+def test_names_stand_in_the_table_however_often_it_was_stopped(tmp_path):
+  """Names with breaks and odd letters, and a part that was written twice."""
+  names = np.array([f'ü{i}\n' for i in range(103)])
+  calls = []
+
+  def named(split, start, stop):
+    calls.append(start)
+    if len(calls) in (3, 6):
+      raise Stopped
+    x, y = material(split)
+    return vectors.Vectors(x[start:stop], y[start:stop], names[start:stop])
+
+  for _ in range(2):
+    with pytest.raises(Stopped):
+      exported(tmp_path, named)
+    with open(tmp_path / 'train.ids.jsonl', 'a', encoding='utf-8') as file:
+      file.write('"torn"\n')  # of a part that was not finished
+  written = exported(tmp_path, named)
+  assert 'train.ids.jsonl' not in written
+  found, _ = files.read(f'{tmp_path}:train')
+  np.testing.assert_array_equal(found.ids, names)
+  np.testing.assert_array_equal(found.labels, material('train')[1])
+
+
 def test_a_write_cut_short_is_done_again(tmp_path, monkeypatch):
   whole, written = exported(tmp_path / 'whole'), []
 

@@ -252,3 +252,59 @@ def test_folders_that_are_not_an_export(tmp_path):
   fails('name a split of this export: .*:train, .*:validation', tmp_path)
   fails('name a split of this export', f'{tmp_path}:test')
   fails('not exported to its end', f'{tmp_path}:train')
+
+
+def test_every_kind_of_id_reads_the_same(tmp_path):
+  vectors, _ = files.read(save_npy(tmp_path / 'x.npy', X))
+  words = np.array([f'row, {i} ü' for i in range(len(X))])
+  numbers = np.arange(len(X)) * 10**12
+  lines = ''.join(f'{word}\n' for word in words)
+  (tmp_path / 'a.txt').write_text(lines, encoding='utf-8')
+  (tmp_path / 'a.csv').write_text(
+    'n,id\n' + ''.join(f'{i},"{word}"\n' for i, word in enumerate(words)),
+    encoding='utf-8',
+  )
+  (tmp_path / 'b.txt').write_text(''.join(f'{i}\n' for i in numbers))
+  np.savez(tmp_path / 'a.npz', labels=numbers, ids=words)
+  save_npy(tmp_path / 'c.npy', np.char.encode(words, 'utf-8'))
+  paths = {
+    save_npy(tmp_path / 'a.npy', words): words,
+    save_npy(tmp_path / 'b.npy', numbers): numbers,
+    tmp_path / 'c.npy': words,
+    tmp_path / 'a.npz': words,
+    table(tmp_path / 'a.parquet', label=numbers, id=words): words,
+    table(tmp_path / 'b.parquet', id=numbers): numbers,
+    tmp_path / 'a.txt': words,
+    tmp_path / 'b.txt': numbers,
+    f'{tmp_path / "a.csv"}:id': words,
+  }
+  for path, ids in paths.items():
+    found = files.with_ids(vectors, path, 'x.npy')
+    np.testing.assert_array_equal(found.ids, ids)
+    assert found.at(np.array([3])).name(0) == ids[3]
+    assert type(found.name(0)) in (int, str)
+  assert vectors.name(7) == 7
+
+
+def test_ids_that_are_refused(tmp_path):
+  vectors, _ = files.read(save_npy(tmp_path / 'x.npy', X))
+
+  def refused(path):
+    with pytest.raises(ValueError) as caught:
+      files.with_ids(vectors, path, 'x.npy')
+    (line,) = str(caught.value).splitlines()
+    return line
+
+  few = save_npy(tmp_path / 'few.npy', np.arange(3))
+  assert '3 ids for the 50 rows of x.npy; give one per row' in refused(few)
+  (tmp_path / 'few.csv').write_text('id\n1\n')
+  assert 'is its first line a header?' in refused(tmp_path / 'few.csv')
+  (tmp_path / 'gap.txt').write_text('a\n\nb\n')
+  assert 'the id of line 2 is missing' in refused(tmp_path / 'gap.txt')
+  wide = save_npy(tmp_path / 'wide.npy', np.zeros((50, 2), int))
+  assert '[50, 2]; ids must be 1-D' in refused(wide)
+  floats = save_npy(tmp_path / 'floats.npy', np.arange(50) / 2)
+  assert 'float64 values [50]; ids must be' in refused(floats)
+  assert 'is not there' in refused(tmp_path / 'none.txt')
+  gaps = table(tmp_path / 'gaps.parquet', id=['a', None] * 25)
+  assert '25 ids are missing' in refused(gaps)

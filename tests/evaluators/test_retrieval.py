@@ -30,10 +30,13 @@ def random_vectors(seed=0, rows=160, queries=23, classes=7):
 
 
 def adversarial():
-  """Duplicates and ties, huge class ids, queries without a relevant row."""
-  (database, labels), (queries, asked) = random_vectors(1)
-  database[10:60] = database[10]
-  database[60:80] = database[60]
+  """Duplicates of a class, huge class ids, queries without a relevant row.
+
+  Ties between classes: tests/embed/test_ties.py.
+  """
+  (database, labels), (queries, asked) = random_vectors(6)
+  database[10:60], labels[10:60] = database[10], labels[10]
+  database[60:80], labels[60:80] = database[60], labels[60]
   queries[:4] = database[10]
   names = np.array([3, 65_536, 65_537, 131_072, 2**40, 2**40 + 1, 9])
   asked = names[asked]
@@ -151,20 +154,6 @@ def test_pairs_are_found_by_rank():
   assert values['map_min'] == values['mrr']
 
 
-def test_average_precision_by_hand():
-  relevant = np.array([[True, False, True, False]])
-  best = np.array([[1, 1, 0, 0]])
-  found = retrieval.measures(relevant, best, np.array([2]))
-  assert found['map'][0] == pytest.approx((1 + 2 / 3) / 4)
-  assert found['map_min'][0] == pytest.approx((1 + 2 / 3) / 2)
-  assert found['p'][0] == 0.5 and found['r'][0] == 1 and found['mrr'][0] == 1
-  ideal = 1 + 1 / np.log2(3)
-  assert found['ndcg'][0] == pytest.approx((1 + 1 / 2) / ideal)
-  none = np.zeros((1, 4))
-  nothing = retrieval.measures(none, none, np.array([0]))
-  assert all(value[0] == 0 for value in nothing.values())
-
-
 def test_recall_is_of_all_relevant_rows_and_top1_of_the_first():
   database, queries = random_vectors(2)
   results, _ = retrieval.Retrieval(k=(160,)).run(material(database, queries))
@@ -174,6 +163,24 @@ def test_recall_is_of_all_relevant_rows_and_top1_of_the_first():
   x, z = database[0], queries[0]
   nearest = database[1][(unit(z) @ unit(x).T).argmax(1)]
   assert values['retrieval/top1/d8'] == np.mean(nearest == queries[1])
+
+
+def test_the_order_of_the_database_changes_nothing():
+  """Signs, one dim and duplicates of several classes."""
+  (database, labels), (queries, asked) = random_vectors(4, classes=3)
+  database, queries = np.sign(database), np.sign(queries)
+  database[20:60] = queries[0]
+  found = []
+  for seed in range(3):
+    order = np.random.default_rng(seed).permutation(160)
+    seen = evidence_of(
+      Vectors(database[order], labels[order]),
+      Vectors(queries, asked),
+      (1, 3, 8),
+    )
+    results, _ = retrieval.Retrieval(k=(1, 7, 50)).run(seen)
+    found.append([row['value'] for row in results])
+  np.testing.assert_allclose(found[1:], found[:1] * 2, rtol=1e-12)
 
 
 def test_depths_that_do_not_fit():
