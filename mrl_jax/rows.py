@@ -31,6 +31,7 @@ class Row(TypedDict, total=False):
   variant: NotRequired[str]  # what tells curves of one metric apart
   step: NotRequired[int]  # of the training run
   trained: NotRequired[bool]  # whether the granularity was trained
+  per_query: NotRequired[np.ndarray]  # [q]; never in a file of rows
 
 
 KEYS = frozenset(Row.__annotations__)
@@ -75,7 +76,8 @@ def mean(
   values: Float[np.ndarray, 'q'] | Bool[np.ndarray, 'q'],
   **extra,
 ) -> Row:
-  """The row of the mean of a value in [0, 1] per query."""
+  """The row of the mean of a value in [0, 1] per query, which it keeps."""
+  extra['per_query'] = np.asarray(values)
   values = np.asarray(values, np.float64)
   value = float(values.mean()) if len(values) else math.nan
   interval = intervals.mean(values)
@@ -89,11 +91,18 @@ def proportions(
   hits: Bool[np.ndarray, 'g q'],
   **extra,
 ) -> list[Row]:
-  """A row per dim: the share of queries that are hits."""
-  counts = np.sum(hits, axis=1)
+  """A row per dim: the share of queries that are hits, which it keeps."""
   return [
-    proportion(evaluator, metric, dim, int(count), hits.shape[1], **extra)
-    for dim, count in zip(dims, counts)
+    proportion(
+      evaluator,
+      metric,
+      dim,
+      int(np.sum(right)),
+      len(right),
+      per_query=np.asarray(right),
+      **extra,
+    )
+    for dim, right in zip(dims, hits)
   ]
 
 
@@ -111,6 +120,11 @@ def means(
 def granularity(row: Mapping) -> Granularity:
   """The cut of the model that a row is about."""
   return Granularity(row['dim'], row.get('depth'))
+
+
+def without_queries(row: Mapping) -> Row:
+  """The row without its values per query, as files hold it."""
+  return cast(Row, {k: v for k, v in row.items() if k != 'per_query'})
 
 
 def curve_name(row: Mapping) -> str:

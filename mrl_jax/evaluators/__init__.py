@@ -43,3 +43,6 @@ EVALUATORS = {
   'precision': precision.Precision,
   'examples': examples.Examples,
 }
+
+# What most people ask; `--quick` runs these only.
+QUICK = ('linear', 'knn', 'baselines', 'precision', 'classes')
