@@ -162,14 +162,8 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     help='what whole numbers in --embeddings and --queries are: as they stand, '
     'uint8 with 128 for zero, or packed bits',
   )
-  add('--only', metavar='NAMES', help='evaluators that run, like knn,linear')
-  add('--quick', action='store_true', help='what most people ask, in seconds')
-  add(
-    '--fresh',
-    action='store_true',
-    help='do what is done anew; clears an evaluation of other vectors',
-  )
   add('--dims', help='prefixes, like 8,16,32; default: the width, halved to 8')
+  _choice(parser)
   add(
     '--compare',
     nargs='+',
@@ -188,6 +182,17 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     '(default: runs/compare)',
   )
   _distributed(parser)
+
+
+def _choice(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add('--only', metavar='NAMES', help='evaluators that run, like knn,linear')
+  add('--quick', action='store_true', help='those that most people ask for')
+  add(
+    '--fresh',
+    action='store_true',
+    help='do anew what is done; clears an evaluation of other vectors',
+  )
 
 
 def _check_evaluation(parser, options: argparse.Namespace) -> None:

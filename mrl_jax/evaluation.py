@@ -129,7 +129,10 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
 
 def _make_room(place: parts.Place, may_clear: bool, fix: str) -> None:
   """Clears an evaluation of something else, or raises UsageError."""
-  if jax.process_index() != 0 or not place.of_others():
+  if jax.process_index() != 0:
+    return
+  parts.adopt(place.folder)
+  if not place.of_others():
     return
   if not may_clear:
     raise errors.UsageError(

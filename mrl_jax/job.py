@@ -44,8 +44,6 @@ class Job:
     Writes a part when an evaluator ends; takes those that are done from
     theirs.
     """
-    if jax.process_index() == 0:
-      parts.adopt(self.place.folder)
     answers = self._done()
     waiting = {
       name: evaluator
@@ -112,7 +110,7 @@ def answer(evaluator: Evaluator, evidence: Evidence) -> tuple[list[Row], dict]:
 def _announce(plan: agenda.Agenda, done: Sequence[str]) -> None:
   if done:
     progress.say(
-      f'{", ".join(done)}: done before and kept; eval.py --fresh does anew'
+      f'{", ".join(done)}: done before, kept (eval.py --fresh does them anew)'
     )
   if plan.waiting:
     left = progress.duration(plan.left())

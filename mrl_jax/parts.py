@@ -103,10 +103,11 @@ def adopt(folder: Path) -> None:
   """
   try:
     points, details = results.read(folder), results.details(folder)
-  except (OSError, ValueError):  # none, or cut off
+    names = {row['evaluator'] for row in points}
+  except (OSError, ValueError, KeyError, TypeError):  # none, or cut off
     return
   before = details.pop('evaluation', {})
-  names = {row['evaluator'] for row in points} | set(details)
+  names |= set(details)
   for name in names - set(read(folder)):
     known = {
       'details': details.get(name, {}),
@@ -139,8 +140,13 @@ def merged(
   names += [name for name in parts if name not in order]
   kept = {name: parts[name] for name in names}
   environments = [part['environment'] for part in kept.values()]
+  unknown = [name for name, part in kept.items() if not part['data']]
+  doubt = (
+    f'Rows of {", ".join(unknown)} stay from an older version, which does not '
+    'say of what data they are; --fresh does them anew.'
+  )
   conditions = {
-    'notes': list(notes),
+    'notes': [*notes, *([doubt] if unknown else [])],
     'data': max((part['data'] for part in kept.values()), default=''),
     'options': {name: parts[name]['options'] for name in sorted(names)},
     'environment': max(
@@ -162,25 +168,19 @@ def _write(folder: Path, name: str, answers, content: Mapping) -> None:
   if values:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **values)
-    results.replace(place / f'{name}.npz', file.getvalue())
+    results.write_whole(place / f'{name}.npz', file.getvalue())
   else:
     (place / f'{name}.npz').unlink(missing_ok=True)
   plain = [rows.without_queries(row) for row in answers]
-  results.replace(final, json.dumps({'rows': plain, **content}))
+  results.write_whole(final, json.dumps({'rows': plain, **content}))
 
 
 def _per_query(answers: Sequence[Row]) -> dict[str, np.ndarray]:
-  """Values per query by flat name, of the rows that keep them.
-
-  Those of main curves: rows without a variant, of few neighbours. That is at
-  most some megabytes.
-  """
+  """Values per query by flat name, of rows of few neighbours."""
   return {
     rows.flat_name(row): _small(row['per_query'])
     for row in answers
-    if 'per_query' in row
-    and 'variant' not in row
-    and row.get('k', 0) <= MOST_NEIGHBOURS
+    if 'per_query' in row and row.get('k', 0) <= MOST_NEIGHBOURS
   }
 
 

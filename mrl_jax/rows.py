@@ -31,7 +31,7 @@ class Row(TypedDict, total=False):
   variant: NotRequired[str]  # what tells curves of one metric apart
   step: NotRequired[int]  # of the training run
   trained: NotRequired[bool]  # whether the granularity was trained
-  per_query: NotRequired[np.ndarray]  # [q]; never in a file of rows
+  per_query: NotRequired[np.ndarray]  # [q], where there is no variant
 
 
 KEYS = frozenset(Row.__annotations__)
@@ -76,12 +76,17 @@ def mean(
   values: Float[np.ndarray, 'q'] | Bool[np.ndarray, 'q'],
   **extra,
 ) -> Row:
-  """The row of the mean of a value in [0, 1] per query, which it keeps."""
-  extra['per_query'] = np.asarray(values)
+  """The row of the mean of a value in [0, 1] per query."""
+  extra |= _per_query(values, extra)
   values = np.asarray(values, np.float64)
   value = float(values.mean()) if len(values) else math.nan
   interval = intervals.mean(values)
   return make(evaluator, metric, dim, value, interval, len(values), **extra)
+
+
+def _per_query(values: np.ndarray, extra: Mapping) -> dict:
+  """The key of a row that keeps its values: one of a main curve does."""
+  return {} if 'variant' in extra else {'per_query': np.asarray(values)}
 
 
 def proportions(
@@ -91,7 +96,7 @@ def proportions(
   hits: Bool[np.ndarray, 'g q'],
   **extra,
 ) -> list[Row]:
-  """A row per dim: the share of queries that are hits, which it keeps."""
+  """A row per dim: the share of queries that are hits."""
   return [
     proportion(
       evaluator,
@@ -99,8 +104,8 @@ def proportions(
       dim,
       int(np.sum(right)),
       len(right),
-      per_query=np.asarray(right),
       **extra,
+      **_per_query(right, extra),
     )
     for dim, right in zip(dims, hits)
   ]

@@ -146,7 +146,7 @@ def test_a_run_with_statistics_resumes_to_the_last_bit(
   )
   rows = (whole / 'eval' / '6' / 'results.jsonl').read_text()
   assert (parts / 'eval' / '6' / 'results.jsonl').read_text() == rows
-  code, _, err = run_cli('eval', f'--workdir={whole}')
+  code, _, err = run_cli('eval', f'--workdir={whole}', '--fresh')
   assert code == 0, err
   assert (whole / 'eval' / '6' / 'results.jsonl').read_text() == rows
 

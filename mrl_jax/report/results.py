@@ -26,16 +26,16 @@ def write(
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   for name, content in details.items():
-    replace(folder / f'{name}.json', json.dumps(content))
+    write_whole(folder / f'{name}.json', json.dumps(content))
   for path in folder.glob('*.json'):
     if path.stem not in details:
       path.unlink()
   lines = (json.dumps(rows.without_queries(row)) + '\n' for row in points)
-  replace(folder / 'results.jsonl', ''.join(lines))
-  replace(folder / 'curves.csv', _curves(points))
+  write_whole(folder / 'results.jsonl', ''.join(lines))
+  write_whole(folder / 'curves.csv', _curves(points))
 
 
-def replace(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
   """Writes a file, whole or not at all."""
   if isinstance(content, str):
     content = content.encode()
