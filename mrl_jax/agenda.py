@@ -72,7 +72,8 @@ class Agenda:
     def tick():
       while not end.wait(TICK_SECONDS):
         spent = time.perf_counter() - started
-        print(f'\r{self._line(name, spent, expected)}', end='', flush=True)
+        line = self._line(name, spent, expected)
+        print(f'\r{line}\033[K', end='', flush=True)
 
     ticker = threading.Thread(target=tick, daemon=True)
     terminal = shown and sys.stdout.isatty()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -78,20 +77,20 @@ class Job:
   def _run(self, name: str, plan: agenda.Agenda) -> list[Row]:
     """The rows of an evaluator, after its part is written."""
     started = time.perf_counter()
-    with plan.running(name, self.shown):
+    with plan.running(name, self.shown):  # it ends once the part is written
       answers, details = answer(self.evaluators[name], self.evidence)
-    seconds = time.perf_counter() - started
+      answers = [cast(Row, {**row, **self.more}) for row in answers]
+      seconds = time.perf_counter() - started
+      if jax.process_index() == 0:
+        facts = {
+          'details': details,
+          'options': self.options[name],
+          'seconds': round(seconds, 3),
+          'environment': self._environment,
+        }
+        self.place.write(name, answers, facts)
     if seconds > SLOW_SECONDS and not self.shown:
       progress.say(f'{name} evaluated in {progress.duration(seconds)}')
-    answers = [cast(Row, {**row, **self.more}) for row in answers]
-    if jax.process_index() == 0:
-      more = {
-        'details': details,
-        'options': json.loads(json.dumps(self.options[name])),
-        'seconds': round(seconds, 3),
-        'environment': self._environment,
-      }
-      self.place.write(name, answers, more)
     return answers
 
   @functools.cached_property

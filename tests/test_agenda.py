@@ -95,5 +95,6 @@ def test_a_terminal_shows_a_live_line(monkeypatch):
   live, end = terminal.getvalue().split('\r\033[K')
   lines = live.strip('\r').split('\r')
   assert all(line.startswith('1/3 linear') for line in lines)
-  assert all(line.endswith('left') and '\n' not in line for line in lines)
+  assert all(line.endswith('left\033[K') for line in lines)
+  assert '\n' not in live
   assert end.count('\n') == 1 and end.startswith('1/3 linear')
