@@ -10,27 +10,29 @@ from pathlib import Path
 from mrl_jax import parts, progress
 from mrl_jax.contracts import Evaluator
 
-# Seconds on two cores: a start, and more per 1e9 of rows x queries x width.
-# Where an evaluator has run before, its own seconds count instead.
+# Seconds of an evaluator on two cores: a start, and more per 1e9 of rows x
+# queries x width. Where it has run before, its own seconds count instead.
 SECONDS = {
   'linear': (1, 0),
-  'probe': (10, 8),
-  'knn': (1, 0.3),
-  'retrieval': (1, 0.3),
-  'cascade': (3, 0.3),
+  'probe': (4, 4),
+  'knn': (1, 0.06),
+  'retrieval': (1, 0.06),
+  'cascade': (1, 0),
   'agreement': (1, 0),
   'classes': (1, 0),
   'calibration': (1, 0),
-  'few_shot': (1, 0.2),
+  'few_shot': (1, 0.3),
   'robustness': (30, 0),
-  'cosine': (1, 0.2),
-  'baselines': (20, 20),
-  'search': (5, 3),
-  'precision': (2, 1),
-  'stores': (2, 1),
-  'examples': (3, 0.2),
+  'cosine': (1, 0),
+  'baselines': (10, 15),
+  'search': (5, 4),
+  'precision': (1, 1),
+  'stores': (1, 1),
+  'examples': (2, 0),
 }
 UNKNOWN = (1, 1)
+ALL_ROWS = ('knn', 'retrieval')  # the others draw rows where there are many
+MOST = 10.0  # x 1e9, of those
 TICK_SECONDS = 1.0
 SHOWN = 50  # letters of what an evaluator asks
 
@@ -120,11 +122,13 @@ def estimated(
     for name, part in parts.read(place).items():
       if part['seconds']:
         known[name] = part['seconds']
-  guesses = {name: SECONDS.get(name, UNKNOWN) for name in evaluators}
-  return {
-    name: known.get(name, start + more * size / 1e9)
-    for name, (start, more) in guesses.items()
-  }
+  return {name: known.get(name) or _guess(name, size) for name in evaluators}
+
+
+def _guess(name: str, size: float) -> float:
+  start, more = SECONDS.get(name, UNKNOWN)
+  amount = size / 1e9
+  return start + more * (amount if name in ALL_ROWS else min(amount, MOST))
 
 
 def _asks(evaluator: Evaluator) -> str:
