@@ -86,6 +86,7 @@ class Run:
     evaluators: by name, those that `eval.only` leaves.
     often: names of those that run at every evaluation.
     options: of every evaluator, to be written down with the results.
+    essence: the values of the config that decide what is computed.
     evidence: variables -> the evidence that evaluators look at.
     facts: of the data; those of its first training if it resumes.
   """
@@ -98,6 +99,7 @@ class Run:
   evaluators: Mapping[str, Evaluator]
   often: tuple[str, ...]
   options: Mapping[str, Mapping[str, Any]]
+  essence: Mapping[str, Any]
   evidence: Callable[[Variables], evidence.Evidence]
   checkpoint: settings.Checkpoint
   init_from: str
@@ -134,9 +136,8 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   """
   # All that needs no data is checked before any is loaded.
   workdir = Path(workdir)
-  learned = None
-  if integrity.steps(workdir / 'checkpoints'):
-    learned = facts.read(workdir)
+  saved = integrity.steps(workdir / 'checkpoints')
+  learned = facts.read(workdir) if saved else None
   base = model(config, learned or source_facts(config))
   train = _settings(config, 'train', settings.Train)
   keeping = _settings(config, 'checkpoint', settings.Checkpoint)
@@ -160,6 +161,7 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
     evaluators=evaluators,
     often=often,
     options=evaluator_options(config),
+    essence=schema.essence(config),
     evidence=_evidence_maker(parts, batches, dims),
     checkpoint=keeping,
     init_from=config.init_from,
@@ -247,10 +249,9 @@ def evaluated_dims(config: ConfigDict, dims=()) -> tuple[int, ...]:
   """`dims`, by default those of the config, and `eval.dims` together."""
   dims, extra = tuple(dims or config.dims), tuple(config.eval.dims)
   width = dims[-1]
-  with blame('eval.dims'):
-    wrong = [m for m in extra if not (isinstance(m, int) and 0 < m <= width)]
-    if wrong:
-      raise UsageError(f'eval.dims={extra}: {wrong[0]} is not in 1 to {width}')
+  wrong = [m for m in extra if not (isinstance(m, int) and 0 < m <= width)]
+  if wrong:
+    raise UsageError(f'eval.dims={extra}: {wrong[0]} is not in 1 to {width}')
   return tuple(sorted({*dims, *extra}))
 
 
@@ -310,6 +311,7 @@ def _evidence_maker(parts: Placed, batches: feed.Feed, dims) -> Callable:
       names=parts.spec.classes,
       functions=bound,
       relate=relate,
+      labelled=bool(parts.spec.classes),
     )
 
   return make

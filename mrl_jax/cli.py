@@ -33,12 +33,13 @@ A run resumes from its workdir; a workdir of another config is refused.""",
   python eval.py --workdir=runs/vit_mrl
   python eval.py --workdir=runs/vit_mrl --step=1000
   python eval.py --workdir=runs/vit_mrl --config.eval.dims=12,24,48
-  python eval.py --workdir=runs/vit_mrl --config.eval.only=knn,retrieval
+  python eval.py --workdir=runs/vit_mrl --only=knn,retrieval
   python eval.py --workdir=runs/vit_mrl --export=vectors
-  python eval.py --embeddings=x.npy --labels=y.npy --output=report
+  python eval.py --embeddings=x.npy --labels=y.npy --output=report --quick
   python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
   python eval.py --compare runs/mrl runs/mrl_e runs/ff8
-A run knows its own config; its results go to WORKDIR/eval/STEP/.""",
+A run knows its own config; its results go to WORKDIR/eval/STEP/.
+The same command again skips what is done; another --only adds to it.""",
   'embed': """examples:
   python -m mrl_jax.embed --model=runs/vit_mrl --inputs=photos --output=x.npy
   python -m mrl_jax.embed --model=runs/vit_mrl --inputs=a.png --output=a.npy \\
@@ -164,6 +165,7 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     'uint8 with 128 for zero, or packed bits',
   )
   add('--dims', help='prefixes, like 8,16,32; default: the width, halved to 8')
+  _choice(parser)
   add(
     '--compare',
     nargs='+',
@@ -182,6 +184,17 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     '(default: runs/compare)',
   )
   _distributed(parser)
+
+
+def _choice(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add('--only', metavar='NAMES', help='evaluators that run, like knn,linear')
+  add('--quick', action='store_true', help='those that most people ask for')
+  add(
+    '--fresh',
+    action='store_true',
+    help='do anew what is done; clears an evaluation of other vectors',
+  )
 
 
 def _check_evaluation(parser, options: argparse.Namespace) -> None:
@@ -204,6 +217,11 @@ def _check_evaluation(parser, options: argparse.Namespace) -> None:
     'codes': 'embeddings',
     'dims': 'embeddings',
   }
+  for name in ('only', 'quick', 'fresh'):
+    if getattr(options, name) and (options.compare or options.export):
+      parser.error(f'--{name} goes with an evaluation')
+  if options.only and options.quick:
+    parser.error('--quick names its evaluators; give it or --only')
   for name, needed in needs.items():
     if getattr(options, name) is not None and not getattr(options, needed):
       parser.error(f'--{name} goes with --{needed}')

@@ -9,6 +9,7 @@ Packages are imported once the words of the command are known to be right, so
 that --help and a wrong option are answered at once.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -44,6 +45,15 @@ def _answered(
     return work(options, words)
   except errors.EXPECTED as error:
     return errors.tell(error)
+  except KeyboardInterrupt as error:
+    return _stopped(*error.args)
+
+
+def _stopped(number: int = signal.SIGINT, said: str = '') -> int:
+  """Says in one line that a signal came; the exit code."""
+  name = signal.Signals(number).name
+  print(f'stopped by {name}{said and ": "}{said}', file=sys.stderr, flush=True)
+  return 128 + number
 
 
 def _train(options, words) -> int:
@@ -69,7 +79,9 @@ def _evaluate(options, words) -> int:
   from mrl_jax import (
     build,
     evaluation,
+    evaluators,
     foreign,
+    interrupt,
     progress,
     schema,
     sharding,
@@ -85,17 +97,21 @@ def _evaluate(options, words) -> int:
     config = workdir.read_config(options.workdir)
   else:
     config = foreign.vector_config(options.dims)
+  only = ','.join(evaluators.QUICK) if options.quick else options.only
+  if only:
+    words = [*words, f'--config.eval.only={only}']
   config = schema.resolve(config, words)
   with configs.blame('--distributed'):
     sharding.initialise(options.distributed)
-  if options.embeddings:
-    evaluation.of_vectors(foreign.frozen(config, options))
-    return 0
-  run = build.run(config, options.workdir)
-  if options.export:
-    step, folder = options.step, options.export
-    return evaluation.exported(run, step, folder, options.dtype)
-  evaluation.of_checkpoint(run, options.step)
+  with interrupt.at_once():
+    if options.embeddings:
+      evaluation.of_vectors(foreign.frozen(config, options), options.fresh)
+      return 0
+    run = build.run(config, options.workdir)
+    if options.export:
+      step, folder = options.step, options.export
+      return evaluation.exported(run, step, folder, options.dtype)
+    evaluation.of_checkpoint(run, options.step, options.fresh)
   return 0
 
 

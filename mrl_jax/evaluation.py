@@ -1,74 +1,101 @@
 """Runs evaluators on a state, a checkpoint or files, and writes the results."""
 
-import json
-import time
-from collections.abc import Mapping
+import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from mrl_jax import environment, errors, progress, remarks, rows
+from mrl_jax import errors, interrupt, parts, remarks, rows
 from mrl_jax.contracts import Evaluator
-from mrl_jax.embed import export
+from mrl_jax.embed import export, fingerprint
 from mrl_jax.embed.evidence import Evidence
+from mrl_jax.evaluators import EVALUATORS
+from mrl_jax.job import Job, answer
 from mrl_jax.report import compare as comparison
 from mrl_jax.report import headline, page, tables
 from mrl_jax.report import results as files
 from mrl_jax.state import TrainState
 
-SLOW_SECONDS = 10  # evaluators that take longer are named with their time
-
 
 def of_state(
-  run, state, step: int, writer=None, last: bool = False, kept: bool = False
+  run, state, step: int, writer=None, last: bool = False, fresh: bool = False
 ) -> dict[str, float]:
   """Evaluates a run's state at a step; returns the results by flat name.
 
-  Unless `last`, or the last step, only the evaluators of `eval.often` run.
-  With `kept`, earlier results of evaluators that do not run stay.
+  Unless `last`, or the last step, only the evaluators of `eval.often` run. An
+  evaluation of other data or of another state gives way; with `last` that is
+  refused, unless `fresh`.
   """
+  everything = last or step >= run.cadence.steps
   chosen = {
     name: evaluator
     for name, evaluator in run.evaluators.items()
-    if last or step >= run.cadence.steps or name in run.often
+    if everything or name in run.often
   }
-  results, details = run_all(chosen, run.evidence(state.best))
-  results = [{**row, 'step': step} for row in results]
+  evidence = run.evidence(state.best)
+  place = _place(run, state, step, evidence)
+  _make_room(place, fresh or not last, 'clear it by --fresh')
+  pairs = run.feed.size('train') * run.feed.size('validation')
+  job = Job(
+    place=place,
+    evaluators=chosen,
+    options=run.options,
+    evidence=evidence,
+    size=pairs * evidence.dims[-1],
+    shown=everything,
+    fresh=fresh,
+    more={'step': step},
+  )
+  results = _run(job, run.workdir, f'{step:,}')
   values = {rows.flat_name(row): row['value'] for row in results}
-  if jax.process_index() == 0 and (results or details):
-    details['evaluation'] = _conditions(run.options, results, details)
-    folder = run.workdir / 'eval' / str(step)
-    if kept:
-      results, details = _joined(folder, results, details)
-    publish(folder, run.workdir, results, details, f'{step:,}')
-    if writer is not None:
-      drawn = [
-        rows.flat_name(row) for row in results if row['evaluator'] in run.often
-      ]
-      writer.write(step, values, drawn)
+  if writer is not None and jax.process_index() == 0 and results:
+    often = [row for row in results if row['evaluator'] in run.often]
+    writer.write(step, values, [rows.flat_name(row) for row in often])
   return values
 
 
-def of_checkpoint(run, step: int | None = None) -> dict[str, float]:
+def _place(run, state, step: int, evidence: Evidence) -> parts.Place:
+  """Where the parts of a step lie, and all that they depend on."""
+  pairs = evidence.relate is not None
+  data = fingerprint.of_words([run.feed.fingerprint, pairs])
+  variables = fingerprint.of_variables(state.best)
+  words = [data, step, variables, run.essence]
+  return parts.Place(
+    folder=run.workdir / 'eval' / str(step),
+    data=data,
+    about=fingerprint.of_words(words) if variables else '',
+    more=(evidence.dims, evidence.trained),
+  )
+
+
+def of_checkpoint(
+  run, step: int | None = None, fresh: bool = False
+) -> dict[str, float]:
   """Evaluates a saved step, the newest by default, as training would.
 
   Raises:
     CheckpointError: if the step is missing or damaged.
+    UsageError: if it was evaluated on other data, unless `fresh`.
   """
   state, step = saved_state(run, step)
-  return of_state(run, state, step, last=True, kept=True)
+  return of_state(run, state, step, last=True, fresh=fresh)
 
 
-def of_vectors(frozen) -> dict[str, float]:
-  """Evaluates embeddings from files (foreign.Frozen) into their folder."""
-  folder = frozen.folder
+def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
+  """Evaluates embeddings from files (foreign.Frozen) into their folder.
+
+  Raises:
+    UsageError: if the folder is a run's or, unless `fresh`, holds an
+      evaluation of other vectors.
+  """
+  folder, evidence = frozen.folder, frozen.evidence
   if (folder / 'config.json').exists():
     raise errors.UsageError(
       f'--output={folder} is the workdir of a training run; name another folder'
     )
-  evidence = frozen.evidence
-  results, details = run_all(frozen.evaluators, evidence)
-  if not results:
+  if not any(evidence.has(*kind.needs) for kind in frozen.evaluators.values()):
     raise errors.UsageError(
       'nothing to evaluate: '
       + '; '.join(
@@ -76,66 +103,88 @@ def of_vectors(frozen) -> dict[str, float]:
         for name, kind in frozen.evaluators.items()
       )
     )
-  notes = remarks.of(evidence.database, evidence.queries, evidence.dims)
-  details['evaluation'] = _conditions(frozen.options, results, details, notes)
+  data, ids = fingerprint.of_sides(evidence), fingerprint.of_ids(evidence)
+  more = evidence.dims, evidence.trained, ids
+  place = parts.Place(folder / 'eval' / '0', data, data, more)
+  _make_room(place, fresh, f'clear it by --fresh, or leave --output={folder}')
   try:
-    folder.mkdir(parents=True, exist_ok=True)
+    place.folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise errors.UsageError(
       f'--output={folder} cannot be written: {error}'
     ) from error
-  if jax.process_index() == 0:
-    publish(folder / 'eval' / '0', folder, results, details, '')
+  database, queries = evidence.database, evidence.queries
+  job = Job(
+    place=place,
+    evaluators=frozen.evaluators,
+    options=frozen.options,
+    evidence=evidence,
+    size=len(database) * len(queries) * evidence.dims[-1],
+    fresh=fresh,
+  )
+  notes = remarks.of(database, queries, evidence.dims)
+  results = _run(job, folder, '', notes)
   return {rows.flat_name(row): row['value'] for row in results}
+
+
+def _make_room(place: parts.Place, may_clear: bool, fix: str) -> None:
+  """Clears an evaluation of something else, or raises UsageError."""
+  if jax.process_index() != 0:
+    return
+  parts.adopt(place.folder)
+  if not place.of_others():
+    return
+  if not may_clear:
+    raise errors.UsageError(
+      f'{place.folder} holds an evaluation of other data or vectors; {fix}'
+    )
+  parts.clear(place.folder)
+
+
+def _run(
+  job: Job, workdir: Path, step: str, notes: Sequence[str] = ()
+) -> list[rows.Row]:
+  """The rows of a job; writes and shows all that is in its folder.
+
+  A signal leaves the report of what is done.
+  """
+  folder = job.place.folder
+  try:
+    results = job.run()
+  except KeyboardInterrupt as stop:
+    number = stop.args[0] if stop.args else signal.SIGINT
+    raise interrupt.Stop(number, _rescued(folder, workdir, notes)) from None
+  if jax.process_index() == 0:
+    whole, details = parts.merged(folder, list(EVALUATORS), notes)
+    if whole or len(details) > 1:
+      publish(folder, workdir, whole, details, step)
+  return results
+
+
+def _rescued(folder: Path, workdir: Path, notes: Sequence[str]) -> str:
+  """What is left of an evaluation that was stopped, after its report."""
+  whole, details = parts.merged(folder, list(EVALUATORS), notes)
+  if not whole or jax.process_index() != 0:
+    return 'no evaluator was done'
+  files.write(folder, whole, details)
+  report = page.write(folder, workdir)
+  names = ', '.join(dict.fromkeys(row['evaluator'] for row in whole))
+  return f'{names} are kept in {report}; run it again to go on'
 
 
 def run_all(
   evaluators: Mapping[str, Evaluator], evidence: Evidence
-) -> tuple[list[rows.Row], dict[str, dict]]:
+) -> tuple[list[rows.Row], dict[str, dict[str, Any]]]:
   """(result rows, details by evaluator) of all whose needs are met."""
   results: list[rows.Row] = []
   details = {}
   for name, evaluator in evaluators.items():
-    if not evidence.has(*evaluator.needs):
-      continue
-    started = time.perf_counter()
-    answers, more = evaluator.run(evidence)
-    if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
-      progress.say(f'{name} evaluated in {progress.duration(seconds)}')
-    for row in answers:
-      row['trained'] = row['dim'] in evidence.trained
-      results.append(row)
-    if more:
-      details[name] = more
+    if evidence.has(*evaluator.needs):
+      answers, more = answer(evaluator, evidence)
+      results += answers
+      if more:
+        details[name] = more
   return results, details
-
-
-def _conditions(options, results, details, notes=()) -> dict:
-  """Under which options and where the evaluators of some results ran."""
-  options = {name: options[name] for name in sorted(_ran(results, details))}
-  return {
-    'notes': list(notes),
-    'options': json.loads(json.dumps(options)),
-    'environment': environment.describe(),
-  }
-
-
-def _ran(results, details) -> set[str]:
-  return {row['evaluator'] for row in results} | set(details)
-
-
-def _joined(folder: Path, results: list, details: dict) -> tuple[list, dict]:
-  """Results and details with those of other evaluators in the folder."""
-  if not (folder / 'results.jsonl').exists():
-    return results, details
-  ran = _ran(results, details)
-  kept = [row for row in files.read(folder) if row['evaluator'] not in ran]
-  before = files.details(folder)
-  more = {name: value for name, value in before.items() if name not in ran}
-  options = before.get('evaluation', {}).get('options', {})
-  now = details['evaluation']
-  now = now | {'options': options | now['options']}
-  return results + kept, more | details | {'evaluation': now}
 
 
 def publish(

@@ -1,6 +1,11 @@
-"""A signal stops a run between steps, so that everything can be saved."""
+"""A signal stops a run between steps, so that everything can be saved.
 
+An evaluation, whose evaluators take minutes, it stops at once.
+"""
+
+import contextlib
 import signal
+import threading
 
 import jax
 from jax.experimental import multihost_utils
@@ -8,8 +13,8 @@ from jax.experimental import multihost_utils
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # exit codes 143 and 130
 
 
-class Stop(Exception):
-  """SIGTERM or Ctrl-C arrived."""
+class Stop(KeyboardInterrupt):
+  """SIGTERM or Ctrl-C arrived; its arguments: the signal, perhaps words."""
 
 
 def catch(feed):
@@ -38,6 +43,29 @@ def catch(feed):
 
   feed.poll = poll
   return poll
+
+
+@contextlib.contextmanager
+def at_once():
+  """Inside, a signal raises Stop where it arrives.
+
+  Not among several processes, which must stop together, and not in a thread,
+  where no signal arrives.
+  """
+  main = threading.current_thread() is threading.main_thread()
+  if not main or jax.process_count() > 1:
+    yield
+    return
+
+  def stop(number, _):
+    raise Stop(signal.Signals(number))
+
+  before = {number: signal.signal(number, stop) for number in SIGNALS}
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler or signal.SIG_DFL)
 
 
 def release(feed) -> None:

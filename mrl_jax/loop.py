@@ -131,7 +131,8 @@ class Training:
       return
     self.watch.pause()
     writer = None if again else self.writer
-    results = evaluation.of_state(self.run, self.state, self.step, writer)
+    with interrupt.at_once():
+      results = evaluation.of_state(self.run, self.state, self.step, writer)
     if not again:
       self.saver.scores.add(self.step, results)
 

@@ -272,7 +272,8 @@ def evaluate(
     queries, query_labels: vectors that search; by default some rows are held
       out for it.
     output: the folder that is written.
-    options: `dims` and `codes`, and keys of the config, like
+    options: `dims` and `codes`, `fresh` to do anew what is done and to clear
+      an evaluation of other vectors, and keys of the config, like
       **{'eval.only': ('linear', 'knn')}.
 
   Raises:
@@ -280,6 +281,7 @@ def evaluate(
   """
   progress.quiet()
   dims, codes = options.pop('dims', None), options.pop('codes', None)
+  fresh = options.pop('fresh', False)
   words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
   config = foreign.vector_config(_word(dims) if dims else None)
   config = schema.resolve(config, words)
@@ -296,7 +298,7 @@ def evaluate(
         np.save(given[name], np.asarray(value), allow_pickle=False)
     sides = {k: None if v is None else str(v) for k, v in given.items()}
     choices = argparse.Namespace(**sides, codes=codes, output=str(output))
-    values = evaluation.of_vectors(foreign.frozen(config, choices))
+    values = evaluation.of_vectors(foreign.frozen(config, choices), fresh)
   return Report(values, Path(output) / 'eval' / '0' / 'report.html')
 
 

@@ -31,6 +31,7 @@ class Row(TypedDict, total=False):
   variant: NotRequired[str]  # what tells curves of one metric apart
   step: NotRequired[int]  # of the training run
   trained: NotRequired[bool]  # whether the granularity was trained
+  per_query: NotRequired[np.ndarray]  # [q], where there is no variant
 
 
 KEYS = frozenset(Row.__annotations__)
@@ -76,10 +77,16 @@ def mean(
   **extra,
 ) -> Row:
   """The row of the mean of a value in [0, 1] per query."""
+  extra |= _per_query(values, extra)
   values = np.asarray(values, np.float64)
   value = float(values.mean()) if len(values) else math.nan
   interval = intervals.mean(values)
   return make(evaluator, metric, dim, value, interval, len(values), **extra)
+
+
+def _per_query(values: np.ndarray, extra: Mapping) -> dict:
+  """The key of a row that keeps its values: one of a main curve does."""
+  return {} if 'variant' in extra else {'per_query': np.asarray(values)}
 
 
 def proportions(
@@ -90,10 +97,17 @@ def proportions(
   **extra,
 ) -> list[Row]:
   """A row per dim: the share of queries that are hits."""
-  counts = np.sum(hits, axis=1)
   return [
-    proportion(evaluator, metric, dim, int(count), hits.shape[1], **extra)
-    for dim, count in zip(dims, counts)
+    proportion(
+      evaluator,
+      metric,
+      dim,
+      int(np.sum(right)),
+      len(right),
+      **extra,
+      **_per_query(right, extra),
+    )
+    for dim, right in zip(dims, hits)
   ]
 
 
@@ -111,6 +125,11 @@ def means(
 def granularity(row: Mapping) -> Granularity:
   """The cut of the model that a row is about."""
   return Granularity(row['dim'], row.get('depth'))
+
+
+def without_queries(row: Mapping) -> Row:
+  """The row without its values per query, as files hold it."""
+  return cast(Row, {k: v for k, v in row.items() if k != 'per_query'})
 
 
 def curve_name(row: Mapping) -> str:

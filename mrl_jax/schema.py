@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mrl_jax import optim, overrides, settings, sharding
-from mrl_jax.config import nearest, plain
+from mrl_jax.config import FREE, flatten, nearest, plain
 from mrl_jax.data import SOURCES
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.errors import UsageError
@@ -67,6 +67,15 @@ def resolve(config: Mapping, words: Sequence[str]) -> ConfigDict:
   return complete(config)
 
 
+def essence(config: Mapping) -> dict[str, Any]:
+  """The values by full key that decide what a run learns and computes."""
+  return {
+    key: value
+    for key, value in flatten(config).items()
+    if not any(key == free or key.startswith(f'{free}.') for free in FREE)
+  }
+
+
 def options(kind: Callable) -> dict[str, Any]:
   """The arguments that a config may set, with their defaults."""
   return {
@@ -105,7 +114,9 @@ def _maker(group: Mapping, kind: Callable) -> Callable:
 def choose(table: Mapping, name: str, key: str):
   """table[name], or a UsageError that lists the table."""
   if name not in table:
-    raise UsageError(f'{key}={name!r} is not one of {", ".join(table)}')
+    hint = nearest(name, table)
+    meant = f'; {hint}' if hint.startswith('did') else ''
+    raise UsageError(f'{key}={name!r} is not one of {", ".join(table)}{meant}')
   return table[name]
 
 

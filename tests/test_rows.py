@@ -36,15 +36,30 @@ def test_the_front_is_what_nothing_beats():
 def test_a_row_per_dim_is_each_row_alone():
   hits = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], bool)
   shares = rows.proportions('a', 'b', (4, 8), hits, variant='v')
+  plain = rows.without_queries
   assert shares == [
     rows.proportion('a', 'b', 4, 3, 4, variant='v'),
     rows.proportion('a', 'b', 8, 1, 4, variant='v'),
   ]
   means = rows.means('a', 'b', (4, 8), hits, k=2)
-  assert means == [
-    rows.mean('a', 'b', 4, hits[0], k=2),
-    rows.mean('a', 'b', 8, hits[1], k=2),
+  assert [plain(row) for row in means] == [
+    plain(rows.mean('a', 'b', 4, hits[0], k=2)),
+    plain(rows.mean('a', 'b', 8, hits[1], k=2)),
   ]
+
+
+def test_rows_without_a_variant_keep_their_values_per_query():
+  hits = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], bool)
+  for row, right in zip(rows.proportions('a', 'b', (4, 8), hits), hits):
+    np.testing.assert_array_equal(row['per_query'], right)
+    assert row['per_query'].dtype == bool
+    assert row['value'] == row['per_query'].mean()
+  (row,) = rows.means('a', 'b', (4,), hits[:1] / 2, k=2)
+  np.testing.assert_array_equal(row['per_query'], [0.5, 0, 0.5, 0.5])
+  assert 'per_query' not in rows.without_queries(row)
+  assert rows.without_queries(row)['value'] == row['value']
+  assert 'per_query' not in rows.mean('a', 'b', 4, hits[0], variant='v')
+  assert 'per_query' not in rows.proportion('a', 'b', 4, 3, 4)
 
 
 def test_granularities_go_by_depth_then_dimension():

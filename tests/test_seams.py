@@ -118,7 +118,7 @@ def test_a_text_like_encoder_learns_through_the_seams(rows, run_cli, tmp_path):
   resumed_is_unbroken(run_cli, work, config)
   before = (work / 'eval' / '60' / 'results.jsonl').read_text()
   code, _, err = run_cli(
-    'eval', f'--workdir={work}', '--config.eval.only=linear,knn,retrieval'
+    'eval', f'--workdir={work}', '--only=linear,knn,retrieval', '--fresh'
   )
   assert code == 0, err
   kept = {json.dumps(line, sort_keys=True) for line in results(work)}

@@ -12,6 +12,7 @@ import pytest
 from mrl_jax import build, encoders, heads, nested, stored, workdir
 from mrl_jax.state import TrainState, moved
 from mrl_jax.variables import Part, Variables, stats_of
+from tests.samples import runs
 from tests.samples.pieces import NormNet
 
 CONFIG = """
@@ -146,7 +147,7 @@ def test_a_run_with_statistics_resumes_to_the_last_bit(
   )
   rows = (whole / 'eval' / '6' / 'results.jsonl').read_text()
   assert (parts / 'eval' / '6' / 'results.jsonl').read_text() == rows
-  code, _, err = run_cli('eval', f'--workdir={whole}')
+  code, _, err = run_cli('eval', f'--workdir={whole}', '--fresh')
   assert code == 0, err
   assert (whole / 'eval' / '6' / 'results.jsonl').read_text() == rows
 
@@ -190,9 +191,8 @@ def test_evaluation_uses_the_averaged_statistics(config, tmp_path):
     fresh.opt_state,
     fresh.average,
   )
-  linear = run.evaluators['linear']
-  expected = linear.run(run.evidence(fresh.average))
-  assert linear.run(run.evidence(broken.best)) == expected
+  expected = runs.evaluated(run, 'linear', runs.averaged(fresh))
+  assert runs.evaluated(run, 'linear', broken) == expected
 
 
 def test_matryoshka_is_what_a_loss_over_granularities_sums():

@@ -1,6 +1,9 @@
 """The batches of a source as global arrays on a mesh."""
 
 import dataclasses
+import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -12,6 +15,8 @@ from mrl_jax import sharding
 from mrl_jax.contracts import Batch, Drawable, Input, Record, Source
 from mrl_jax.data import examples, pipeline
 from mrl_jax.shapes import PyTree, UInt8
+
+SAMPLED = 8  # examples of a split that its fingerprint reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +71,27 @@ class Feed:
   ):
     self.splits = {'train': source.train, 'validation': source.validation}
     self.inputs, self.mesh, self.loading = inputs, mesh, loading
+    self.facts = source.facts
     self.examples = examples.Examples(inputs, bool(source.facts.classes))
     self.poll: Callable[[], None] = lambda: None
 
   def size(self, split: str) -> int:
     """The number of records of 'train' or 'validation'."""
     return len(self.splits[split])
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Of the facts, the sizes and a few examples, as evaluation sees them."""
+    sizes = {name: len(records) for name, records in self.splits.items()}
+    known = self.loading.name, self.facts.fingerprint, self.facts.classes
+    hasher = hashlib.blake2b(json.dumps([known, sizes]).encode(), digest_size=8)
+    for name, size in sizes.items():
+      records = self._named(name)
+      for index in np.linspace(0, size - 1, SAMPLED, dtype=int):
+        example = self.examples.evaluate(records[int(index)])
+        for leaf in jax.tree.leaves(example):
+          hasher.update(np.ascontiguousarray(leaf).tobytes())
+    return hasher.hexdigest()
 
   def training(self, first_step: int) -> Iterator[Batch]:
     """The training batches from step `first_step` on, without end.

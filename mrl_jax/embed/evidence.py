@@ -40,6 +40,8 @@ class Evidence:
       'images': f(split, rows) -> uint8 [n h w c];
       'saliency': f(images, classes, dims) -> [g n h w] in [0, 1].
     relate: f(queries, database) -> Relevance; None for by class.
+    labelled: whether both sides have labels; None if they must be made to
+      tell.
   """
 
   dims: tuple[int, ...]
@@ -50,6 +52,7 @@ class Evidence:
   names: tuple[str, ...] = ()
   functions: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
   relate: Callable[[Vectors, Vectors], Relevance] | None = None
+  labelled: bool | None = None
 
   @functools.cached_property
   def database(self) -> Vectors:
@@ -95,6 +98,11 @@ class Evidence:
     return all(self._has(need) for need in needs)
 
   def _has(self, need: str) -> bool:
+    if self.labelled is not None:
+      if need in ('query_labels', 'labels'):
+        return self.labelled
+      if need == 'relevance':
+        return self.labelled or self.relate is not None
     if need == 'query_labels':
       return self.queries.labels is not None
     if need == 'labels':

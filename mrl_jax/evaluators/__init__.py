@@ -45,3 +45,6 @@ EVALUATORS = {
   'lost': lost.Lost,
   'examples': examples.Examples,
 }
+
+# What most people ask; `--quick` runs these only.
+QUICK = ('linear', 'knn', 'baselines', 'precision', 'classes')

@@ -5,7 +5,9 @@ as an Evaluation, what a report is made of.
 import csv
 import dataclasses
 import functools
+import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,35 +21,46 @@ def write(
   """Writes `results.jsonl`, a row a line, `curves.csv` and the details.
 
   `details` go to `<evaluator>.json`; those of an earlier evaluation are
-  removed.
+  removed. Each file appears whole or not at all.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  for path in folder.glob('*.json'):
-    path.unlink()
   for name, content in details.items():
-    (folder / f'{name}.json').write_text(json.dumps(content), encoding='utf-8')
-  text = ''.join(json.dumps(row) + '\n' for row in points)
-  (folder / 'results.jsonl').write_text(text, encoding='utf-8')
-  _write_curves(folder / 'curves.csv', points)
+    write_whole(folder / f'{name}.json', json.dumps(content))
+  for path in folder.glob('*.json'):
+    if path.stem not in details:
+      path.unlink()
+  lines = (json.dumps(rows.without_queries(row)) + '\n' for row in points)
+  write_whole(folder / 'results.jsonl', ''.join(lines))
+  write_whole(folder / 'curves.csv', _curves(points))
 
 
-def _write_curves(path: Path, points: Sequence[Row]) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
+  """Writes a file, whole or not at all."""
+  if isinstance(content, str):
+    content = content.encode()
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_bytes(content)
+  os.replace(partial, path)
+
+
+def _curves(points: Sequence[Row]) -> str:
   """A line per granularity: its dim, its depth if any has one, each curve."""
   curves, sizes = rows.curves(points), rows.granularities(points)
   keys = ['dim', 'depth'] if any(size.depth for size in sizes) else ['dim']
   header = [
     f'{name}{e}' for name in curves for e in ('', '/ci_low', '/ci_high')
   ]
-  with path.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.writer(file)
-    writer.writerow([*keys, *header])
-    for size in sizes:
-      line = [getattr(size, key) for key in keys]
-      for curve in curves.values():
-        row = rows.at(curve, size) or {}
-        line += [row.get(key, '') for key in ('value', 'ci_low', 'ci_high')]
-      writer.writerow(line)
+  file = io.StringIO(newline='')
+  writer = csv.writer(file)
+  writer.writerow([*keys, *header])
+  for size in sizes:
+    line = [getattr(size, key) for key in keys]
+    for curve in curves.values():
+      row = rows.at(curve, size) or {}
+      line += [row.get(key, '') for key in ('value', 'ci_low', 'ci_high')]
+    writer.writerow(line)
+  return file.getvalue()
 
 
 def read(folder: str | Path) -> list[Row]:

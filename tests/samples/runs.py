@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from mrl_jax import build, config, schema, state, workdir
+from mrl_jax.rows import without_queries
 
 SMOKE = '--config=configs/vit_mrl.py:digits,smoke'
 
@@ -72,8 +73,9 @@ def averaged(train_state):
 
 
 def evaluated(run, name: str, train_state):
-  """The rows of one evaluator on what a run would deploy of this state."""
-  return run.evaluators[name].run(run.evidence(train_state.best))
+  """(rows, details) of one evaluator on what a run would deploy of a state."""
+  found, details = run.evaluators[name].run(run.evidence(train_state.best))
+  return [without_queries(row) for row in found], details
 
 
 def bytes_of_a_device(learner) -> tuple[int, int]:
