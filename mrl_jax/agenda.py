@@ -24,10 +24,9 @@ SECONDS = {
   'few_shot': (1, 0.3),
   'robustness': (30, 0),
   'cosine': (1, 0),
-  'baselines': (10, 15),
+  'baselines': (3, 2),
   'search': (5, 4),
-  'precision': (1, 1),
-  'stores': (1, 1),
+  'stores': (8, 4),
   'examples': (2, 0),
 }
 UNKNOWN = (1, 1)

@@ -79,7 +79,6 @@ def _evaluate(options, words) -> int:
   from mrl_jax import (
     build,
     evaluation,
-    evaluators,
     foreign,
     interrupt,
     progress,
@@ -97,10 +96,7 @@ def _evaluate(options, words) -> int:
     config = workdir.read_config(options.workdir)
   else:
     config = foreign.vector_config(options.dims)
-  only = ','.join(evaluators.QUICK) if options.quick else options.only
-  if only:
-    words = [*words, f'--config.eval.only={only}']
-  config = schema.resolve(config, words)
+  config = schema.resolve(config, [*_short(options), *words])
   with configs.blame('--distributed'):
     sharding.initialise(options.distributed)
   with interrupt.at_once():
@@ -113,6 +109,19 @@ def _evaluate(options, words) -> int:
       return evaluation.exported(run, step, folder, options.dtype)
     evaluation.of_checkpoint(run, options.step, options.fresh)
   return 0
+
+
+def _short(options) -> list[str]:
+  """The words of the config that --only and --quick stand for."""
+  from mrl_jax import evaluators
+
+  if not options.quick:
+    return [f'--config.eval.only={options.only}'] if options.only else []
+  return [f'--config.eval.only={",".join(evaluators.QUICK)}'] + [
+    f'--config.eval.{name}.{key}={value}'
+    for name, changed in evaluators.QUICK.items()
+    for key, value in changed.items()
+  ]
 
 
 def _embed(options, words) -> int:

@@ -27,7 +27,7 @@ FORMAT = 1
 MOST_NEIGHBOURS = 20  # rows of a larger k keep no values per query
 
 # What an evaluation leaves beside its parts.
-FILES = '*.json results.jsonl curves.csv report.* *.png'.split()
+FILES = '*.json *.npz results.jsonl curves.csv report.* *.png'.split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +62,19 @@ class Place:
     )
 
   def write(self, name: str, answers: Sequence[Row], facts: Mapping) -> None:
-    """Writes the part of an evaluator: its rows, and facts about them."""
+    """Writes the part of an evaluator: its rows, and facts about them.
+
+    The arrays of its details, if it has any, become `<evaluator>.npz`.
+    """
     known = {
       'data': self.data,
       'about': self.about,
       'key': self.key(facts['options']),
     }
-    _write(self.folder, name, answers, known | dict(facts))
+    details = dict(facts['details'])
+    arrays = details.pop('arrays', {})
+    _write_arrays(self.folder / f'{name}.npz', arrays)
+    _write(self.folder, name, answers, known | dict(facts, details=details))
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
@@ -173,6 +179,17 @@ def _write(folder: Path, name: str, answers, content: Mapping) -> None:
     (place / f'{name}.npz').unlink(missing_ok=True)
   plain = [rows.without_queries(row) for row in answers]
   results.write_whole(final, json.dumps({'rows': plain, **content}))
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """A file of arrays; without arrays no file."""
+  if not arrays:
+    path.unlink(missing_ok=True)
+    return
+  path.parent.mkdir(parents=True, exist_ok=True)
+  file = io.BytesIO()
+  np.savez(file, allow_pickle=False, **arrays)
+  results.write_whole(path, file.getvalue())
 
 
 def _per_query(answers: Sequence[Row]) -> dict[str, np.ndarray]:

@@ -69,7 +69,7 @@ def test_a_second_command_adds_and_replaces_only_its_own(
   folder = tmp_path / 'eval' / '0'
   options = results.details(folder)['evaluation']['options']
   assert options['knn']['neighbours'] == 3 and len(options) == 3
-  text = (folder / 'report.md').read_text()
+  text = (folder / 'report.html').read_text()
   assert 'k=3' in text and 'k=20' not in text and 'cosine' in text
 
 
@@ -145,7 +145,7 @@ def test_a_signal_in_an_evaluator_keeps_what_is_done(
   else:
     assert line.startswith(f'stopped by {name}: knn are kept in {tmp_path}')
     assert lines(tmp_path) == unbroken[: of(unbroken).count('knn')]
-    assert 'knn' in (tmp_path / 'eval' / '0' / 'report.md').read_text()
+    assert 'knn' in (tmp_path / 'eval' / '0' / 'report.html').read_text()
   monkeypatch.undo()
   code, out, err = run_cli(*given)
   assert code == 0, err

@@ -46,5 +46,11 @@ EVALUATORS = {
   'examples': examples.Examples,
 }
 
-# What most people ask; `--quick` runs these only.
-QUICK = ('linear', 'knn', 'baselines', 'precision', 'classes')
+# What most people ask; `--quick` runs these only, with these options.
+QUICK = {
+  'linear': {},
+  'knn': {},
+  'baselines': {'probe': False},
+  'stores': {'indexes': False},
+  'lost': {},
+}

@@ -34,8 +34,8 @@ def reason(evaluation):
   """Why that, and whether the embedding is nested."""
   if headline.undecided(evaluation.rows):
     return
-  for words in evaluation.decision.get('why', ()):
-    yield blocks.Text(str(words))
+  if why := ' '.join(map(str, evaluation.decision.get('why', ()))):
+    yield blocks.Text(why)
   if nested := answers.is_nested(evaluation):
     yield blocks.Text(f'Is it nested? {nested}')
 

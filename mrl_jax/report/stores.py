@@ -17,6 +17,11 @@ MEASURES = {
   'recall': 'same {} nearest rows as with all',
   'ndcg': 'nDCG@{}',
 }
+BRIEF = {
+  'top1': 'right by 1-NN',
+  'recall': 'same {} nearest',
+  'ndcg': 'nDCG@{}',
+}
 SHORT = {'float32': 'f32', 'float16': 'f16', 'float8': 'f8', 'binary': 'bit'}
 LABELS = 9  # points of a chart that bear a name
 TERMS = (
@@ -29,6 +34,12 @@ def noun(name: str) -> str:
   """A measure in words: `recall@10` as 'same 10 nearest rows as with all'."""
   base, _, k = name.partition('@')
   return MEASURES.get(base, name).format(k)
+
+
+def brief(name: str) -> str:
+  """A measure as a header names it."""
+  base, _, k = name.partition('@')
+  return BRIEF.get(base, name).format(k)
 
 
 def joint_front(evaluation):
@@ -119,9 +130,9 @@ def cheapest(evaluation) -> blocks.Table | None:
   return blocks.Table(
     [
       'how the rows are kept',
-      *(f'{noun(name)}, %' for name in names),
-      'bytes a row in memory',
-      'and in files',
+      *(f'{brief(name)}, %' for name in names),
+      'bytes in memory',
+      'in files',
       'ms a query',
     ],
     [_line(point, names) for point in points],
@@ -136,8 +147,8 @@ def _line(point: Mapping, names: Sequence[str]) -> list[str]:
   return [
     point['label'] + ', chosen' * bool(point.get('chosen')),
     *(_value(point['measures'][name]) for name in names),
-    f'{point["held"]:,.4g}',
-    f'{files:,.4g}' if files > 0.005 else '-',
+    f'{point["held"]:,.1f}'.removesuffix('.0'),
+    f'{files:,.1f}'.removesuffix('.0') if files > 0.05 else '-',
     '-' if time is None else f'{time:.2g}',
   ]
 
@@ -161,7 +172,9 @@ def _note(evaluation) -> str:
   if detail.get('database_rows', 0) < detail.get('database_rows_of', 0):
     words.append('Among all rows, fewer of the nearest would be found.')
   if any(p['milliseconds'] is not None for p in detail['table']):
-    words.append('Time: faiss on one thread, whole rows in memory.')
+    words.append(
+      'Bytes are those of a row. Time: faiss on one thread, all rows in memory.'
+    )
   return ' '.join(words)
 
 

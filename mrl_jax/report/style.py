@@ -26,7 +26,7 @@ padding-left:.8rem;margin:.5rem 0;max-width:60rem}
 .two{display:grid;gap:0 2.5rem;grid-template-columns:minmax(0,1fr)}
 .two .strong{font-size:1.25rem;line-height:1.3}.two .figures{display:block}
 @media(min-width:60rem){.two{grid-template:"head curve" auto
-"tail curve" 1fr/minmax(0,35rem) minmax(0,1fr)}.head{grid-area:head}
+"tail tail" auto/minmax(0,35rem) minmax(0,1fr)}.head{grid-area:head}
 .curve{grid-area:curve}.tail{grid-area:tail}}
 .figures{display:grid;gap:1.5rem 2rem;margin:.8rem 0;
 grid-template-columns:repeat(auto-fill,minmax(min(100%%,26rem),1fr))}
@@ -43,6 +43,7 @@ td:first-child,th:first-child{text-align:left;padding-left:.3rem}
 .chosen td{border-bottom-color:var(--ink);border-top:1px solid var(--ink)}
 .two th,.two td{white-space:normal;padding:.25rem .4rem;font-size:.85rem}
 @media(min-width:40rem){.two td{white-space:nowrap}}
+.two td:first-child{white-space:normal;min-width:9rem}
 @media(max-width:40rem){.two th,.two td{padding:.2rem .15rem;font-size:.78rem}}
 pre{background:var(--panel);padding:1rem;
 overflow-x:auto;font-size:.85rem}summary{cursor:pointer;padding:.2rem 0}

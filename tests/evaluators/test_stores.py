@@ -272,7 +272,7 @@ def test_measures_follow_what_is_known():
   database, queries = sides(labels=False, asked=300)
   results, details = asked_of((database, queries))
   assert {r['metric'] for r in results} == {'recall'}
-  assert details['decision']['task'] == f'the {K} nearest rows at full width'
+  assert details['decision']['task'] == f'of the {K} nearest rows at full width'
   seen = evidence_of(database, database, DIMS, relate=relevance.by_pair)
   results, details = stores.Stores(k=K, indexes=False).run(seen)
   assert {r['metric'] for r in results} == {'ndcg'}
@@ -288,7 +288,7 @@ def test_a_budget_that_nothing_meets_says_the_best_there_is():
   assert 'the best there is, ' in said['text']
   assert 'keeps it, with' in said['text']
   _, details = asked_of(pair, bytes=0.5)
-  assert 'the smallest tried takes 1.0' in details['decision']['text']
+  assert 'the smallest tried takes 1 bytes' in details['decision']['text']
   _, details = asked_of(pair, bytes=1e9)
   assert details['decision']['status'] == 'proven'
 

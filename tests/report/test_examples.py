@@ -32,7 +32,7 @@ def test_lost_queries_are_a_table_of_twenty_lines(tmp_path):
   assert sum(shown) == 20 and 'x' * 61 not in text and '<b>\n' not in text
   assert '<td>bee</td><td>64</td><td>a.png</td><td>ant</td>' in text
   markdown = (page_folder(tmp_path) / 'report.md').read_text()
-  assert markdown.count('| a.png | ant |') == 20
+  assert 'a.png' not in markdown and '30 find a row' in markdown
 
 
 def page_folder(tmp_path):

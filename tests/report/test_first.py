@@ -71,10 +71,10 @@ def test_the_table_of_stores_against_the_details():
   table = only(blocks.Table, screen(all_rows(), advised()))
   assert list(table.header) == [
     'how the rows are kept',
-    'nearest row has the right class (1-NN), %',
-    'same 10 nearest rows as with all, %',
-    'bytes a row in memory',
-    'and in files',
+    'right by 1-NN, %',
+    'same 10 nearest, %',
+    'bytes in memory',
+    'in files',
     'ms a query',
   ]
   points = sorted(advised()['stores']['table'], key=lambda p: p['held'])

@@ -14,7 +14,7 @@ NAMES = {
 FORMATS = {'binary': 'one bit each'}
 MEASURES = {
   'top1': 'classification by 1-NN',
-  'recall': 'the {} nearest rows at full width',
+  'recall': 'of the {} nearest rows at full width',
   'ndcg': 'nDCG@{}',
 }
 SHORT = {'top1': '1-NN', 'recall': 'recall@{}', 'ndcg': 'nDCG@{}'}
@@ -27,9 +27,9 @@ def label(one: Store, width: int) -> str:
     words = f'all {width} dims'
   words += f', {FORMATS.get(one.format, one.format)}'
   if one.rescore == 'full':
-    words += f', best {one.shortlist} reranked by whole rows'
+    words += f', the best {one.shortlist} reranked by whole rows'
   if one.rescore == 'int8':
-    words += f', best {one.shortlist} reranked by int8'
+    words += f', the best {one.shortlist} reranked by int8'
   return words + (f', {one.index}' if one.index else '')
 
 
@@ -120,7 +120,7 @@ def decision(book: Book, limits: dict) -> dict:
   }
   limited = any(limits.values())
   if chosen is not None:
-    status, text = 'proven', _chosen(book, chosen, asked)
+    status, text = 'proven', _chosen(book, chosen)
     if chosen == book.reference:
       status = 'nothing'
   else:
@@ -143,19 +143,23 @@ def decision(book: Book, limits: dict) -> dict:
   return words | {
     'status': status,
     'text': text,
-    'why': _why(book, chosen) if status == 'proven' else [],
+    'why': _why(book, chosen, asked) if status == 'proven' else [],
     'chosen': None if chosen is None else label(chosen, book.width),
   }, chosen
 
 
-def _chosen(book: Book, one: Store, asked: str) -> str:
+def _chosen(book: Book, one: Store) -> str:
   held = book.held(one)
-  times = book.held(book.reference) / held
+  times = f'{book.held(book.reference) / held:.1f}'.removesuffix('.0')
   return (
-    f'Keep {label(one, book.width)}: {held:.4g} bytes a row in memory, 1/'
-    f'{times:.3g} of full width in float32. It keeps at least '
-    f'{book.keep:.0%} of {asked}, with 95% confidence.'
+    f'Deploy {label(one, book.width)}: {amount(held)} bytes a row in memory, '
+    f'1/{times} of full width in float32.'
   )
+
+
+def amount(size: float) -> str:
+  """Bytes of a row: `48`, `9.5`, `1,536`."""
+  return f'{size:,.1f}'.removesuffix('.0')
 
 
 def lost(measured: dict) -> str:
@@ -169,32 +173,31 @@ def lost(measured: dict) -> str:
   return f'{100 * kept:.1f}% kept ({most})'
 
 
-def _why(book: Book, chosen: Store) -> list[str]:
+def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   """Sentences: the numbers, the rotation, the same dims alone, an index."""
+  choosing, proving = map(len, book.halves)
   numbers = '; '.join(
-    f'{measure(name)} {100 * it["value"]:.1f}% of queries'
-    f'{"" if name == "top1" else " on average"}, {lost(it)}'
-    if name == 'top1'
-    else f'{measure(name)} {100 * it["value"]:.1f}%, {lost(it)}'
+    f'{measure(name)} {100 * it["value"]:.1f}%, {lost(it)}'
     for name in book.full
     for it in [book.measured(chosen, name)]
   )
   out = [
-    f'Chosen on {len(book.halves[0]):,} queries, proven on '
-    f'{len(book.halves[1]):,} others; on all of them: {numbers}.'
+    f'It keeps at least {book.keep:.0%} of {asked}, with 95% confidence: '
+    f'chosen on {choosing:,} queries, proven on {proving:,} others. On all of '
+    f'them: {numbers}.'
   ]
   if chosen.rescore:
     more = chosen.stored(book.width, book.count) - book.held(chosen)
     out.append(
-      f'The rows it reranks by take {more:,.4g} bytes more, which may lie in '
-      'a file.'
+      f'The numbers it reranks by take {amount(more)} bytes a row more, which '
+      'may lie in a file.'
     )
   out += _rotated(book, chosen)
   other = book.cheapest(lambda s: not s.shortlist and not s.index)
   if chosen.shortlist and other is not None:
     out.append(
-      f'Without a rerank the cheapest that was seen to keep as much is '
-      f'{label(other, book.width)}, {book.held(other):.4g} bytes.'
+      'Without a rerank, the cheapest that was seen to keep as much is '
+      f'{label(other, book.width)}: {amount(book.held(other))} bytes.'
     )
   return out + _faster(book, chosen)
 
@@ -257,7 +260,7 @@ def _faster(book: Book, chosen: Store) -> list[str]:
   return [
     f'It answers in {time:.3g} ms on one thread, by a scan; '
     f'{label(one, book.width)} in {book.timed[one]:.3g} ms, with '
-    f'{book.held(one):.4g} bytes a row.'
+    f'{amount(book.held(one))} bytes a row.'
   ]
 
 
@@ -275,7 +278,7 @@ def _few(book: Book, within, count: int | None, total: int) -> str:
     return start + 'None of those tried was seen to keep as much.'
   return start + (
     f'The cheapest seen to keep it, unproven: {label(seen, book.width)}, '
-    f'{book.held(seen):.4g} bytes a row.'
+    f'{amount(book.held(seen))} bytes a row.'
   )
 
 
@@ -290,7 +293,7 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
     least = min(book.found, key=book.cost)
     return (
       f'No store fits {bound}; the smallest tried takes '
-      f'{book.held(least):.4g} bytes a row.'
+      f'{amount(book.held(least))} bytes a row.'
     )
   kept = book.least_kept(best)
   words = (
@@ -300,7 +303,7 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
   free = book.proven(lambda one: True)
   if free is not None:
     words += (
-      f' {label(free, book.width)} keeps it, with {book.held(free):.4g} bytes '
-      'a row.'
+      f' {label(free, book.width)} keeps it, with '
+      f'{amount(book.held(free))} bytes a row.'
     )
   return words
