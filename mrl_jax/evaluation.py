@@ -36,7 +36,9 @@ def of_state(
   }
   evidence = run.evidence(state.best)
   place = _place(run, state, step, evidence)
-  _make_room(place, fresh or not last, 'clear it by --fresh')
+  _make_room(
+    place, fresh or not last, 'data or another state; clear it: --fresh'
+  )
   pairs = run.feed.size('train') * run.feed.size('validation')
   job = Job(
     place=place,
@@ -106,7 +108,8 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
   data, ids = fingerprint.of_sides(evidence), fingerprint.of_ids(evidence)
   more = evidence.dims, evidence.trained, ids
   place = parts.Place(folder / 'eval' / '0', data, data, more)
-  _make_room(place, fresh, f'clear it by --fresh, or leave --output={folder}')
+  fix = 'name another by --output=..., or clear it: --fresh'
+  _make_room(place, fresh, f'vectors; {fix}')
   try:
     place.folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -127,7 +130,7 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
   return {rows.flat_name(row): row['value'] for row in results}
 
 
-def _make_room(place: parts.Place, may_clear: bool, fix: str) -> None:
+def _make_room(place: parts.Place, may_clear: bool, words: str) -> None:
   """Clears an evaluation of something else, or raises UsageError."""
   if jax.process_index() != 0:
     return
@@ -136,7 +139,7 @@ def _make_room(place: parts.Place, may_clear: bool, fix: str) -> None:
     return
   if not may_clear:
     raise errors.UsageError(
-      f'{place.folder} holds an evaluation of other data or vectors; {fix}'
+      f'{place.folder} holds an evaluation of other {words}'
     )
   parts.clear(place.folder)
 

@@ -49,9 +49,10 @@ class Job:
       for name, evaluator in self.evaluators.items()
       if name not in answers and self.evidence.has(*evaluator.needs)
     }
-    plan = agenda.Agenda(
-      waiting, agenda.estimated(self.place.folder, waiting, self.size)
-    )
+    expected = dict.fromkeys(waiting, 0.0)
+    if self.shown:
+      expected = agenda.estimated(self.place.folder, waiting, self.size)
+    plan = agenda.Agenda(waiting, expected)
     if self.shown:
       _announce(plan, list(answers))
     for name in waiting:

@@ -334,3 +334,22 @@ def test_another_name_drops_the_keys_of_the_old_one():
 def test_the_same_name_keeps_its_keys():
   words = ['--config.encoder.name=vit', '--config.encoder.width=32']
   assert complete(*words) == complete()
+
+
+def test_the_essence_of_a_config_is_what_resuming_holds_on_to():
+  words = [
+    '--config.train.steps=99',
+    '--config.eval.only=knn',
+    '--config.mesh.fsdp=2',
+    '--config.data.workers=1',
+  ]
+  plain = complete()
+  assert schema.essence(complete(*words)) == (schema.essence(plain))
+  for word in ('seed=3', 'encoder.dtype=bfloat16', 'inputs.image.mean=0.4'):
+    other = complete(f'--config.{word}')
+    (key,) = [
+      key
+      for key, value in schema.essence(other).items()
+      if schema.essence(plain)[key] != value
+    ]
+    assert key == word.partition('=')[0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from mrl_jax import errors
 from mrl_jax.evaluators import EVALUATORS, QUICK, knn, retrieval
 from mrl_jax.report import page, results
 from tests.samples import processes, runs
@@ -102,7 +103,9 @@ def test_other_vectors_of_one_name_are_refused_or_cleared(
   given = words(digits / 'b', tmp_path, '--only=knn')
   code, _, err = run_cli(*given)
   assert code == 2 and err.count('\n') == 1
-  assert re.search('other data or vectors; .*--fresh.*--output=', err)
+  assert re.search(
+    'holds an evaluation of other vectors; .*--output=.*--fresh', err
+  )
   assert lines(tmp_path) == before
   assert run_cli(*given, '--fresh')[0] == 0
   assert set(of(lines(tmp_path))) == {'knn'}
@@ -124,6 +127,21 @@ def test_a_folder_of_an_older_version_is_joined_and_said(
   assert lines(tmp_path) == unbroken
   assert 'note: Rows of retrieval, cosine stay from an older version' in out
   assert results.details(folder)['evaluation']['data']
+
+
+@pytest.mark.slow
+def test_evaluators_alone_in_any_order_are_all_at_once(
+  digits, run_cli, tmp_path
+):
+  whole, pieces = tmp_path / 'whole', tmp_path / 'pieces'
+  code, _, err = run_cli(*words(digits / 'a', whole))
+  assert code == 0, err
+  names = sorted({json.loads(line)['evaluator'] for line in lines(whole)})
+  assert len(names) > 8
+  for name in names:
+    code, _, err = run_cli(*words(digits / 'a', pieces, f'--only={name}'))
+    assert code == 0, err
+  assert lines(pieces) == lines(whole)
 
 
 @pytest.mark.parametrize('name', CODES)
@@ -262,7 +280,23 @@ def test_training_goes_on_with_its_last_evaluation(
   assert data == results.details(broken / 'eval' / '3')['evaluation']['data']
   other = '--config.inputs.image.eval_crop=0.5'
   code, _, err = run_cli(*given, other)
-  assert code == 2 and '--fresh' in err and err.count('\n') == 1
+  assert code == 2 and 'or another state; clear it: --fresh' in err
+  assert err.count('\n') == 1
   code, out, err = run_cli(*given, other, '--fresh')
   assert code == 0 and set(of(lines(broken, 6))) == {'knn', 'cosine'}, err
   assert results.details(broken / 'eval' / '6')['evaluation']['data'] != data
+
+
+def test_python_refuses_other_vectors_too_unless_asked(digits, tmp_path):
+  import mrl_jax
+
+  def values(name, **more):
+    sides = (digits / name / f'{side}.npy' for side in 'xy')
+    only = {'eval.only': ('knn',), 'output': tmp_path}
+    return mrl_jax.evaluate(*sides, **only, **more).values
+
+  first = values('a')
+  assert values('a') == first
+  with pytest.raises(errors.UsageError, match='evaluation of other vectors'):
+    values('b')
+  assert values('b', fresh=True) != first

@@ -42,9 +42,14 @@ def of_sides(evidence) -> str:
 
 def of_ids(evidence) -> str:
   """The fingerprint of the ids of both sides."""
-  sides = evidence.queries, evidence.database
-  ids = [None if it.ids is None else np.asarray(it.ids) for it in sides]
-  return of_words([None if it is None else it.tolist() for it in ids])
+  hasher = hashlib.blake2b(digest_size=BYTES)
+  for side in (evidence.queries, evidence.database):
+    ids = np.asarray([] if side.ids is None else side.ids)
+    if ids.dtype.kind in 'iu':  # there may be millions
+      hasher.update(ids.tobytes())
+    else:
+      hasher.update(json.dumps(ids.tolist(), default=str).encode())
+  return hasher.hexdigest()
 
 
 def of_variables(variables: PyTree) -> str:

@@ -120,3 +120,27 @@ def test_an_embedder_takes_any_batch_and_drops_padding(labelled):
     np.testing.assert_array_equal(found.labels, vectors.labels[1:8])
   else:
     assert found.labels is None
+
+
+def test_known_labels_answer_needs_without_any_embedding():
+  def never():
+    raise AssertionError('it was embedded')
+
+  def seen(labelled, relate=None):
+    return evidence_of(
+      None,
+      None,
+      DIMS,
+      make_database=never,
+      make_queries=never,
+      labelled=labelled,
+      relate=relate,
+    )
+
+  assert seen(True).has('labels', 'query_labels', 'relevance')
+  assert not any(
+    seen(False).has(need) for need in ('labels', 'query_labels', 'relevance')
+  )
+  assert seen(False, relate=lambda *_: None).has('relevance')
+  with pytest.raises(AssertionError, match='embedded'):
+    seen(None).has('labels')
