@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from mrl_jax import contracts, sharding
-from mrl_jax.data import feed, source
+from mrl_jax.data import feed, folder, source
 from mrl_jax.embed import encode, export, files, vectors
 from mrl_jax.inputs import image
 from tests.samples import processes
@@ -279,3 +280,36 @@ def test_two_processes_write_one_folder(tmp_path):
   assert 'rows/s' in first.out and 'rows/s' not in second.out
   export_images(tmp_path / 'alone', sharding.make_mesh())
   assert contents(tmp_path / 'pair') == contents(tmp_path / 'alone')
+
+
+def test_names_of_image_files_are_exported(tmp_path):
+  """From a folder of images through the feed and the encoder to the table."""
+  for i in range(12):
+    path = tmp_path / 'photos' / f'class {i % 2}' / f'ü {i}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('L', (4, 4), 20 * i).save(path)
+  records = folder.load(path=str(tmp_path / 'photos'), channels=1)
+  mesh = sharding.make_mesh()
+  inputs = {'image': image.Image(4, channels=1)}
+  loading = feed.Loading('folder', 0, 8, 8, threads=1, workers=0)
+  batches = feed.Feed(records, inputs, mesh, loading)
+  embedder = encode.Embedder(
+    lambda _, batch: batch['image'].reshape(len(batch['image']), -1) + 1.0,
+    batches,
+    mesh,
+  )
+  sizes = {split: batches.size(split) for split in ('train', 'validation')}
+  exported(
+    tmp_path / 'e',
+    lambda split, **part: embedder(None, split, **part),
+    sizes,
+    names=records.facts.classes,
+    part_rows=3,
+  )
+  names = []
+  for split in sizes:
+    vectors, classes = files.read(f'{tmp_path / "e"}:{split}')
+    for name, label in zip(vectors.ids, vectors.labels):
+      assert name.startswith(f'{classes[label]}/ü ')
+    names += vectors.ids.tolist()
+  assert sorted(names) == sorted(f'class {i % 2}/ü {i}.png' for i in range(12))
