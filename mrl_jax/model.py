@@ -11,9 +11,9 @@ import argparse
 import concurrent.futures
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ from mrl_jax import (
 from mrl_jax.config import to_json
 from mrl_jax.contracts import Facts, Openable, Values
 from mrl_jax.errors import UsageError
+from mrl_jax.report import headline, results
+from mrl_jax.rows import Row
 from mrl_jax.shapes import Float, Int, PyTree
 from mrl_jax.variables import Variables
 
@@ -250,10 +252,15 @@ class Report(NamedTuple):
   Attributes:
     values: by flat name, like 'knn/top1/d8'.
     page: the report, to be opened in a browser.
+    rows: the result rows, each with its interval.
+    decision: which store to deploy, in `text`, with `why` and `status`; empty
+      where `stores` did not run, or classes do not tell dimensions apart.
   """
 
   values: dict[str, float]
   page: Path
+  rows: list[Row]
+  decision: Mapping[str, Any]
 
 
 def evaluate(
@@ -262,6 +269,8 @@ def evaluate(
   queries=None,
   query_labels=None,
   output: str | Path = 'runs/vectors',
+  only: Sequence[str] = (),
+  fresh: bool = False,
   **options,
 ) -> Report:
   """The report on anybody's vectors, as `eval.py --embeddings` writes it.
@@ -271,17 +280,20 @@ def evaluate(
     labels: of each row a whole number or a word, or the path of a file.
     queries, query_labels: vectors that search; by default some rows are held
       out for it.
-    output: the folder that is written.
-    options: `dims` and `codes`, `fresh` to do anew what is done and to clear
-      an evaluation of other vectors, and keys of the config, like
-      **{'eval.only': ('linear', 'knn')}.
+    output: the folder that is written; what is done there is kept.
+    only: names of evaluators, () for all.
+    fresh: whether what is done is done anew, and an evaluation of other
+      vectors cleared.
+    options: `dims` and `codes`, and keys of the config, like
+      **{'eval.stores.keep': 0.9}.
 
   Raises:
     UsageError: for what cannot be used, in one line.
   """
   progress.quiet()
   dims, codes = options.pop('dims', None), options.pop('codes', None)
-  fresh = options.pop('fresh', False)
+  if only:
+    options['eval.only'] = only
   words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
   config = foreign.vector_config(_word(dims) if dims else None)
   config = schema.resolve(config, words)
@@ -299,7 +311,10 @@ def evaluate(
     sides = {k: None if v is None else str(v) for k, v in given.items()}
     choices = argparse.Namespace(**sides, codes=codes, output=str(output))
     values = evaluation.of_vectors(foreign.frozen(config, choices), fresh)
-  return Report(values, Path(output) / 'eval' / '0' / 'report.html')
+  place = Path(output) / 'eval' / '0'
+  seen = results.read_evaluation(place, output)
+  decision = {} if headline.undecided(seen.rows) else seen.decision
+  return Report(values, place / 'report.html', list(seen.rows), decision)
 
 
 def _word(value) -> str:

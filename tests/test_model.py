@@ -248,10 +248,15 @@ def test_vectors_of_any_model_are_evaluated(tmp_path):
 
   bundle = load_digits()
   x, y = bundle.data.astype(np.float32)[:600], bundle.target[:600]
-  only = {'eval.only': ('knn', 'retrieval')}
+  only = {'only': ('knn', 'retrieval')}
   report = mrl_jax.evaluate(
     x, y, output=tmp_path / 'a', dims=(16, 32, 64), **only
   )
+  assert {row['evaluator'] for row in report.rows} == {'knn', 'retrieval'}
+  assert {rows.flat_name(row): row['value'] for row in report.rows} == (
+    report.values
+  )
+  assert report.decision == {}
   assert report.page.exists()
   assert report.values['knn/top1/d64'] > 0.9
   assert {name.rpartition('/')[2] for name in report.values} == {

@@ -17,7 +17,11 @@ MEASURES = {
   'recall': 'of the {} nearest rows at full width',
   'ndcg': 'nDCG@{}',
 }
-SHORT = {'top1': '1-NN', 'recall': 'recall@{}', 'ndcg': 'nDCG@{}'}
+SHORT = {
+  'top1': 'right by 1-NN',
+  'recall': 'same {} nearest',
+  'ndcg': 'nDCG@{}',
+}
 
 
 def label(one: Store, width: int) -> str:
@@ -34,7 +38,7 @@ def label(one: Store, width: int) -> str:
 
 
 def measure(name: str, names=SHORT) -> str:
-  """A measure for people: 'recall@10'."""
+  """A measure for people: 'same 10 nearest'."""
   base, _, k = name.partition('@')
   return names[base].format(k)
 
@@ -210,8 +214,8 @@ def _rotated(book: Book, chosen: Store) -> list[str]:
   name, ours, theirs, apart = kept
   words = NAMES[chosen.reduction].format(chosen.dim)
   sentence = (
-    f'{words} keep {100 * ours:.1f}% of {measure(name)}, {chosen.dim} leading '
-    f'dims {100 * theirs:.1f}% (float32, no rerank)'
+    f'by the {measure(name)}, {words} keep {100 * ours:.1f}% and '
+    f'{chosen.dim} leading dims {100 * theirs:.1f}% (float32, no rerank)'
   )
   if enough:
     sentence += f'; it takes {enough} leading dims to keep as much'
