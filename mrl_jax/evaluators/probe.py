@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from mrl_jax import rows
 from mrl_jax.embed import answers, probes
 
@@ -30,15 +28,11 @@ class LinearProbe:
     self.options = probes.Options(solver, tuple(strengths), examples)
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
-    probe, queries = evidence.probe(self.options), evidence.queries
-    right = answers.of_probe(probe, queries, evidence.dims).right
-    hits = np.sum(right, axis=1)
-    results = [
-      rows.proportion(
-        'probe', 'top1', m, int(count), len(queries), strength=strength
-      )
-      for m, count, strength in zip(evidence.dims, hits, probe.strengths)
-    ]
+    probe = evidence.probe(self.options)
+    right = answers.of_probe(probe, evidence.queries, evidence.dims).right
+    results = rows.proportions('probe', 'top1', evidence.dims, right)
+    for row, strength in zip(results, probe.strengths):
+      row['strength'] = strength
     details = {
       'dims': list(evidence.dims),
       'strengths': list(probe.strengths),
