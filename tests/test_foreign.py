@@ -1,5 +1,6 @@
 """Vectors of others by the command line: codes, and dims that are alike."""
 
+import html
 import json
 import re
 
@@ -154,11 +155,11 @@ def test_ids_are_shown_with_the_queries_that_few_dims_lose(
   folder = tmp_path / 'eval' / '0'
   said = json.loads((folder / 'lost.json').read_text(encoding='utf-8'))
   assert said['queries'] == 100 and len(said['shown']) > 5
-  page = (folder / 'report.md').read_text(encoding='utf-8')
+  page = (folder / 'report.html').read_text(encoding='utf-8')
   for line in said['shown']:
     assert line['id'] in lines and line['found']['id'] in lines
     assert line['id'].startswith(f'digit {line["class"]},')
-    assert line['id'] in page
+    assert html.escape(line['id']) in page
   np.save(tmp_path / 'few.npy', np.arange(3))
   sides = f'--queries={tmp_path / "x.npy"}', f'--query_labels={words[1][9:]}'
   for flag, more in (('ids', ()), ('query_ids', sides)):
