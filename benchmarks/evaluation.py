@@ -93,7 +93,8 @@ def promise(kind: str, count: int, keep: float = 0.95) -> str:
       reductions_taken[chosen['reduction']] += 1
   return (
     f'{kind}: {taken} of {count} data sets end in a store; {broken} of these '
-    f'keep less than {keep:.0%} of a measure on fresh queries; {reductions_taken}'
+    f'keep less than {keep:.0%} of a measure on fresh queries; '
+    f'{reductions_taken}'
   )
 
 

@@ -27,6 +27,7 @@ SECONDS = {
   'baselines': (3, 2),
   'search': (5, 4),
   'stores': (8, 4),
+  'lost': (1, 0.1),
   'examples': (2, 0),
 }
 UNKNOWN = (1, 1)

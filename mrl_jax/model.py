@@ -284,37 +284,44 @@ def evaluate(
     only: names of evaluators, () for all.
     fresh: whether what is done is done anew, and an evaluation of other
       vectors cleared.
-    options: `dims` and `codes`, and keys of the config, like
-      **{'eval.stores.keep': 0.9}.
+    options: `dims`, `codes`, `ids` and `query_ids` as eval.py takes them, and
+      keys of the config, like **{'eval.stores.keep': 0.9}.
 
   Raises:
     UsageError: for what cannot be used, in one line.
   """
   progress.quiet()
   dims, codes = options.pop('dims', None), options.pop('codes', None)
-  if only:
-    options['eval.only'] = only
-  words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
-  config = foreign.vector_config(_word(dims) if dims else None)
-  config = schema.resolve(config, words)
   given = {
     'embeddings': embeddings,
     'labels': labels,
     'queries': queries,
     'query_labels': query_labels,
+    'ids': options.pop('ids', None),
+    'query_ids': options.pop('query_ids', None),
   }
+  if only:
+    options['eval.only'] = only
+  words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
+  config = foreign.vector_config(_word(dims) if dims else None)
+  config = schema.resolve(config, words)
   with tempfile.TemporaryDirectory() as folder:
-    for name, value in given.items():
-      if value is not None and not isinstance(value, str | Path):
-        given[name] = Path(folder) / f'{name}.npy'
-        np.save(given[name], np.asarray(value), allow_pickle=False)
-    sides = {k: None if v is None else str(v) for k, v in given.items()}
+    sides = {name: _path(it, folder, name) for name, it in given.items()}
     choices = argparse.Namespace(**sides, codes=codes, output=str(output))
     values = evaluation.of_vectors(foreign.frozen(config, choices), fresh)
   place = Path(output) / 'eval' / '0'
   seen = results.read_evaluation(place, output)
   decision = {} if headline.undecided(seen.rows) else seen.decision
   return Report(values, place / 'report.html', list(seen.rows), decision)
+
+
+def _path(value, folder: str, name: str) -> str | None:
+  """The path of a file that is given, or of an array that is saved first."""
+  if value is None or isinstance(value, str | Path):
+    return None if value is None else str(value)
+  path = Path(folder) / f'{name}.npy'
+  np.save(path, np.asarray(value), allow_pickle=False)
+  return str(path)
 
 
 def _word(value) -> str:

@@ -289,7 +289,7 @@ def test_without_labels_neighbours_are_compared(digits, run_cli, tmp_path):
   )
   assert code == 0, err
   there = {name for name, *_ in rows_of(tmp_path / 'eval' / '0')}
-  assert there == {'search', 'precision'}
+  assert there == {'baselines', 'search', 'stores'}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Short texts that differ where data, variables or options differ."""
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -35,7 +36,9 @@ def of_sides(evidence) -> str:
       hasher.update(np.ascontiguousarray(side.labels, np.int64).data)
   hasher.update(json.dumps(evidence.names).encode())
   if evidence.relate is not None:
-    for array in jax.tree.leaves(vars(evidence.relevance)):
+    relevance = evidence.relevance  # its fields, not what it has cached
+    fields = [getattr(relevance, f.name) for f in dataclasses.fields(relevance)]
+    for array in jax.tree.leaves(fields):
       hasher.update(np.ascontiguousarray(array).data)
   return hasher.hexdigest()
 

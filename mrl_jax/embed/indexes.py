@@ -100,43 +100,44 @@ def build(
     if value not in known:
       raise ValueError(f'{name}={value!r} must be one of {", ".join(known)}')
   faiss, rows = _faiss(), database.prefix(dim)
+  index = _empty(faiss, kind, dim, effort, format, len(rows))
+  with _threads(faiss, 1 if effort.one_thread and kind == 'hnsw' else 0):
+    if not index.is_trained:
+      index.train(rows)
+    index.add(rows)
+  return Index(index, dim, _serialised_bytes(faiss, index))
+
+
+def _empty(faiss, kind: str, dim: int, effort: Effort, format: str, rows: int):
+  """An index for so many rows, without them."""
   metric = faiss.METRIC_INNER_PRODUCT
   codes = {
     'float16': faiss.ScalarQuantizer.QT_fp16,
     'int8': faiss.ScalarQuantizer.QT_8bit,
   }.get(format)
   if kind == 'flat':
-    index = (
-      faiss.IndexFlatIP(dim)
-      if codes is None
-      else faiss.IndexScalarQuantizer(dim, codes, metric)
-    )
-  elif kind == 'hnsw':
-    index = (
-      faiss.IndexHNSWFlat(dim, effort.links, metric)
-      if codes is None
-      else faiss.IndexHNSWSQ(dim, codes, effort.links, metric)
-    )
+    if codes is None:
+      return faiss.IndexFlatIP(dim)
+    return faiss.IndexScalarQuantizer(dim, codes, metric)
+  if kind == 'hnsw':
+    if codes is None:
+      index = faiss.IndexHNSWFlat(dim, effort.links, metric)
+    else:
+      index = faiss.IndexHNSWSQ(dim, codes, effort.links, metric)
     index.hnsw.efConstruction = effort.build
     index.hnsw.efSearch = effort.search
+    return index
+  cells = min(effort.cells or int(4 * rows**0.5), rows)
+  # 39 rows a cell are what faiss asks for; it complains about fewer.
+  cells, centres = max(min(cells, rows // 39), 1), faiss.IndexFlatIP(dim)
+  if codes is None:
+    index = faiss.IndexIVFFlat(centres, dim, cells, metric)
   else:
-    cells = min(effort.cells or int(4 * len(rows) ** 0.5), len(rows))
-    # 39 rows a cell are what faiss asks for; it complains about fewer.
-    cells = max(min(cells, len(rows) // 39), 1)
-    centres = faiss.IndexFlatIP(dim)
-    index = (
-      faiss.IndexIVFFlat(centres, dim, cells, metric)
-      if codes is None
-      else faiss.IndexIVFScalarQuantizer(centres, dim, cells, codes, metric)
-    )
-    index.cp.seed, index.cp.niter = effort.seed, 10
-    index.cp.min_points_per_centroid = 1  # it would print a warning
-    index.nprobe = min(effort.probes, cells)
-  with _threads(faiss, 1 if effort.one_thread and kind == 'hnsw' else 0):
-    if not index.is_trained:
-      index.train(rows)
-    index.add(rows)
-  return Index(index, dim, _serialised_bytes(faiss, index))
+    index = faiss.IndexIVFScalarQuantizer(centres, dim, cells, codes, metric)
+  index.cp.seed, index.cp.niter = effort.seed, 10
+  index.cp.min_points_per_centroid = 1  # it would print a warning
+  index.nprobe = min(effort.probes, cells)
+  return index
 
 
 def reranked_top_k(

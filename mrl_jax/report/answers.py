@@ -68,12 +68,12 @@ def is_nested(evaluation) -> str:
   )
   return (
     f'{verdict}: by {what}, the first {dim:g} of {width:g} dimensions differ '
-    f'by {points(rotation)} from a random rotation of the same vectors, '
-    f'{points(subset)} from random dimensions and {points(pca)} from PCA.'
+    f'by {_in_points(rotation)} from a random rotation of the same vectors, '
+    f'{_in_points(subset)} from random dimensions and {_in_points(pca)} from PCA.'
   )
 
 
-def points(difference: Mapping) -> str:
+def _in_points(difference: Mapping) -> str:
   """`+2.3 points (1.0 to 3.6)`; the interval is 95%."""
   value, low, high = (100 * difference[key] for key in ('value', 'low', 'high'))
   return f'{value:+.1f} points ({low:.1f} to {high:.1f})'

@@ -36,7 +36,7 @@ def noun(name: str) -> str:
   return MEASURES.get(base, name).format(k)
 
 
-def brief(name: str) -> str:
+def _brief(name: str) -> str:
   """A measure as a header names it."""
   base, _, k = name.partition('@')
   return BRIEF.get(base, name).format(k)
@@ -108,11 +108,11 @@ def _named(points: Sequence[Mapping], key: str, name: str) -> charts.Line:
     [100 * point['measures'][name]['value'] for point in front],
     style='',
     marker='',
-    names=[short(point) for point in front],
+    names=[_short(point) for point in front],
   )
 
 
-def short(point: Mapping) -> str:
+def _short(point: Mapping) -> str:
   """A store as a chart names it: `48 int8 +50`."""
   kind = SHORT.get(point['format'], point['format'])
   more = f' +{point["shortlist"]}' if point['shortlist'] else ''
@@ -130,7 +130,7 @@ def cheapest(evaluation) -> blocks.Table | None:
   return blocks.Table(
     [
       'how the rows are kept',
-      *(f'{brief(name)}, %' for name in names),
+      *(f'{_brief(name)}, %' for name in names),
       'bytes in memory',
       'in files',
       'ms a query',

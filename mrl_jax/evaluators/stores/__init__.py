@@ -11,7 +11,7 @@ from mrl_jax.evaluators.stores import (
   indexed,
   scan,
   store,
-  trial,
+  truth,
 )
 from mrl_jax.evaluators.stores.book import Book
 
@@ -92,7 +92,7 @@ class Stores:
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
     random = np.random.default_rng(self.seed)
-    asked, sides = self._trial(evidence, random)
+    asked, sides = self._truth(evidence, random)
     fitted = {
       name: make(sides[1].embeddings) for name, make in REDUCTIONS.items()
     }
@@ -107,7 +107,7 @@ class Stores:
     if self.indexes and indexes.available():
       for base in book.bases():
         reduced = [
-          trial.unit(fitted[base.reduction](side)) for side in originals
+          truth.unit_rows(fitted[base.reduction](side)) for side in originals
         ]
         book.add(indexed.of_store(base, asked, tuple(reduced), timer.rerank))
     limits = {'bytes': self.bytes, 'milliseconds': self.milliseconds}
@@ -125,9 +125,9 @@ class Stores:
       'decision': words,
       'table': [
         advice.point(book, one) | {'chosen': one == chosen}
-        for one in advice.table(book, chosen)
+        for one in advice.explaining(book, chosen)
       ],
-      'front': [advice.point(book, one) for one in advice.front(book)],
+      'front': [advice.point(book, one) for one in advice.unbeaten(book)],
     }
     if chosen is not None and chosen.reduction != 'prefix':
       fit = fitted[chosen.reduction]
@@ -137,8 +137,8 @@ class Stores:
       }
     return book.results(), details
 
-  def _trial(self, evidence, random):
-    """The trial, and both sides in the order it takes them."""
+  def _truth(self, evidence, random):
+    """The truth, and both sides in the order it takes them."""
     queries, database, relevance = evidence.sample(
       random, self.examples, self.queries
     )
@@ -147,9 +147,9 @@ class Stores:
     database = database.at(order)
     if relevance is not None:
       relevance = relevance.at(np.arange(len(queries)), order)
-    asked = trial.Trial(
-      queries=trial.unit(queries.embeddings),
-      database=trial.unit(database.embeddings),
+    asked = truth.Truth(
+      queries=truth.unit_rows(queries.embeddings),
+      database=truth.unit_rows(database.embeddings),
       k=min(self.k, len(database)),
       relevance=relevance,
       judged=evidence.relate is not None and relevance is not None,

@@ -24,7 +24,7 @@ SHORT = {
 }
 
 
-def label(one: Store, width: int) -> str:
+def described(one: Store, width: int) -> str:
   """A store in words, like '48 principal components, int8'."""
   words = NAMES[one.reduction].format(one.dim)
   if one.reduction == 'prefix' and one.dim == width:
@@ -37,7 +37,7 @@ def label(one: Store, width: int) -> str:
   return words + (f', {one.index}' if one.index else '')
 
 
-def measure(name: str, names=SHORT) -> str:
+def named(name: str, names=SHORT) -> str:
   """A measure for people: 'same 10 nearest'."""
   base, _, k = name.partition('@')
   return names[base].format(k)
@@ -46,7 +46,7 @@ def measure(name: str, names=SHORT) -> str:
 def point(book: Book, one: Store) -> dict:
   """A store as a line of a table or a point of a chart."""
   return {
-    'label': label(one, book.width),
+    'label': described(one, book.width),
     'reduction': one.reduction,
     'dim': one.dim,
     'format': one.format,
@@ -60,7 +60,7 @@ def point(book: Book, one: Store) -> dict:
   }
 
 
-def table(book: Book, chosen: Store | None) -> list[Store]:
+def explaining(book: Book, chosen: Store | None) -> list[Store]:
   """The stores that explain the decision: the cheapest of each kind."""
 
   def cheapest(reduction: str, reranked: bool, index: bool) -> Store | None:
@@ -84,7 +84,7 @@ def table(book: Book, chosen: Store | None) -> list[Store]:
   return list(dict.fromkeys(one for one in listed if one is not None))
 
 
-def front(book: Book) -> list[Store]:
+def unbeaten(book: Book) -> list[Store]:
   """Points of the picture: per kind of store those that none beats."""
   kinds: dict[tuple, list[Store]] = {}
   for one in book.found:
@@ -116,7 +116,7 @@ def decision(book: Book, limits: dict) -> dict:
     return time is not None and time <= limits['milliseconds']
 
   chosen = book.proven(within)
-  asked = ' and '.join(measure(name, MEASURES) for name in book.full)
+  asked = ' and '.join(named(name, MEASURES) for name in book.full)
   words = {
     'task': asked,
     'keep': book.keep,
@@ -136,19 +136,17 @@ def decision(book: Book, limits: dict) -> dict:
     elif limited:
       status, text = 'limit', _limit(book, within, limits, asked)
     else:
-      status, text = (
-        'nothing',
-        (
-          f'Keep {label(book.reference, book.width)}: nothing smaller surely '
-          f'keeps {book.keep:.0%} of {asked}.'
-        ),
+      status = 'nothing'
+      text = (
+        f'Keep {described(book.reference, book.width)}: nothing smaller '
+        f'surely keeps {book.keep:.0%} of {asked}.'
       )
       chosen = book.reference
   return words | {
     'status': status,
     'text': text,
     'why': _why(book, chosen, asked) if status == 'proven' else [],
-    'chosen': None if chosen is None else label(chosen, book.width),
+    'chosen': None if chosen is None else described(chosen, book.width),
   }, chosen
 
 
@@ -156,17 +154,17 @@ def _chosen(book: Book, one: Store) -> str:
   held = book.held(one)
   times = f'{book.held(book.reference) / held:.1f}'.removesuffix('.0')
   return (
-    f'Deploy {label(one, book.width)}: {amount(held)} bytes a row in memory, '
-    f'1/{times} of full width in float32.'
+    f'Deploy {described(one, book.width)}: {_amount(held)} bytes a row in '
+    f'memory, 1/{times} of full width in float32.'
   )
 
 
-def amount(size: float) -> str:
+def _amount(size: float) -> str:
   """Bytes of a row: `48`, `9.5`, `1,536`."""
   return f'{size:,.1f}'.removesuffix('.0')
 
 
-def lost(measured: dict) -> str:
+def _loss(measured: dict) -> str:
   """What was lost of full width, never more than there is."""
   kept, low = measured['kept'], measured['kept_low']
   if kept is None:
@@ -181,7 +179,7 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   """Sentences: the numbers, the rotation, the same dims alone, an index."""
   choosing, proving = map(len, book.halves)
   numbers = '; '.join(
-    f'{measure(name)} {100 * it["value"]:.1f}%, {lost(it)}'
+    f'{named(name)} {100 * it["value"]:.1f}%, {_loss(it)}'
     for name in book.full
     for it in [book.measured(chosen, name)]
   )
@@ -193,7 +191,7 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   if chosen.rescore:
     more = chosen.stored(book.width, book.count) - book.held(chosen)
     out.append(
-      f'The numbers it reranks by take {amount(more)} bytes a row more, which '
+      f'The numbers it reranks by take {_amount(more)} bytes a row more, which '
       'may lie in a file.'
     )
   out += _rotated(book, chosen)
@@ -201,7 +199,7 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   if chosen.shortlist and other is not None:
     out.append(
       'Without a rerank, the cheapest that was seen to keep as much is '
-      f'{label(other, book.width)}: {amount(book.held(other))} bytes.'
+      f'{described(other, book.width)}: {_amount(book.held(other))} bytes.'
     )
   return out + _faster(book, chosen)
 
@@ -214,7 +212,7 @@ def _rotated(book: Book, chosen: Store) -> list[str]:
   name, ours, theirs, apart = kept
   words = NAMES[chosen.reduction].format(chosen.dim)
   sentence = (
-    f'by the {measure(name)}, {words} keep {100 * ours:.1f}% and '
+    f'by the {named(name)}, {words} keep {100 * ours:.1f}% and '
     f'{chosen.dim} leading dims {100 * theirs:.1f}% (float32, no rerank)'
   )
   if enough:
@@ -263,8 +261,8 @@ def _faster(book: Book, chosen: Store) -> list[str]:
   one = min(sooner, key=book.cost)
   return [
     f'It answers in {time:.3g} ms on one thread, by a scan; '
-    f'{label(one, book.width)} in {book.timed[one]:.3g} ms, with '
-    f'{amount(book.held(one))} bytes a row.'
+    f'{described(one, book.width)} in {book.timed[one]:.3g} ms, with '
+    f'{_amount(book.held(one))} bytes a row.'
   ]
 
 
@@ -281,8 +279,8 @@ def _few(book: Book, within, count: int | None, total: int) -> str:
   if seen is None:
     return start + 'None of those tried was seen to keep as much.'
   return start + (
-    f'The cheapest seen to keep it, unproven: {label(seen, book.width)}, '
-    f'{amount(book.held(seen))} bytes a row.'
+    f'The cheapest seen to keep it, unproven: {described(seen, book.width)}, '
+    f'{_amount(book.held(seen))} bytes a row.'
   )
 
 
@@ -297,17 +295,17 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
     least = min(book.found, key=book.cost)
     return (
       f'No store fits {bound}; the smallest tried takes '
-      f'{amount(book.held(least))} bytes a row.'
+      f'{_amount(book.held(least))} bytes a row.'
     )
   kept = book.least_kept(best)
   words = (
     f'No store within {bound} surely keeps {book.keep:.0%} of {asked}; the '
-    f'best there is, {label(best, book.width)}, keeps {100 * kept:.1f}%.'
+    f'best there is, {described(best, book.width)}, keeps {100 * kept:.1f}%.'
   )
   free = book.proven(lambda one: True)
   if free is not None:
     words += (
-      f' {label(free, book.width)} keeps it, with '
-      f'{amount(book.held(free))} bytes a row.'
+      f' {described(free, book.width)} keeps it, with '
+      f'{_amount(book.held(free))} bytes a row.'
     )
   return words

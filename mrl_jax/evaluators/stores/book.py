@@ -35,7 +35,7 @@ class Book:
     self.reference = store.reference(width)
     self.full = self.found[self.reference]
     queries = len(next(iter(self.full.values())))
-    self.halves = certificate.halves(queries, seed)
+    self.halves = certificate.halved(queries, seed)
 
   def add(self, found: Iterable) -> None:
     """Stores with an index, as indexed.of_store yields them."""
@@ -61,7 +61,7 @@ class Book:
     values = np.asarray(self.found[one][name], np.float64)
     full = np.asarray(self.full[name], np.float64)
     low, high = intervals.mean(values)
-    kept = share_kept(values, full)
+    kept = _share_kept(values, full)
     return {
       'value': float(values.mean()),
       'ci_low': low,
@@ -155,7 +155,7 @@ class Book:
     )
 
 
-def share_kept(
+def _share_kept(
   values: Float[np.ndarray, 'q'], full: Float[np.ndarray, 'q']
 ) -> tuple[float | None, float, float]:
   """(ratio of the means over the same queries, its 95% interval).

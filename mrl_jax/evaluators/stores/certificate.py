@@ -117,7 +117,7 @@ def needed(full: Values, keep: float) -> int | None:
   return None
 
 
-def halves(count: int, seed: int) -> tuple:
+def halved(count: int, seed: int) -> tuple:
   """The queries that choose and those that prove, drawn by a seed."""
   order = np.random.default_rng(seed).permutation(count)
   return np.sort(order[: count // 2]), np.sort(order[count // 2 :])

@@ -9,7 +9,7 @@ import numpy as np
 from mrl_jax.embed import indexes, quantise, shortlist
 from mrl_jax.evaluators.stores import store
 from mrl_jax.evaluators.stores.store import Store
-from mrl_jax.evaluators.stores.trial import Trial
+from mrl_jax.evaluators.stores.truth import Truth
 from mrl_jax.shapes import Float, Int
 
 LINKS = (16, 32)  # HNSW's M
@@ -27,7 +27,7 @@ class Found:
 
 
 def of_store(
-  base: Store, asked: Trial, reduced: tuple, rerank_seconds: Callable
+  base: Store, asked: Truth, reduced: tuple, rerank_seconds: Callable
 ) -> Iterator[Found]:
   """HNSW and IVF on the codes of a store, at several efforts, with reranks.
 
@@ -71,7 +71,7 @@ def _lists(k: int, rows: int) -> list[tuple[str, int]]:
   return [('', k), *(pair for pair in store.reranks('int8', k, rows))]
 
 
-def _measured(asked: Trial, near: Int[np.ndarray, 'q n'], rerank: bool) -> dict:
+def _measured(asked: Truth, near: Int[np.ndarray, 'q n'], rerank: bool) -> dict:
   """Measures of what an index found, best first; row -1 is no row."""
   missing = near < 0
   rows = np.maximum(near, 0)

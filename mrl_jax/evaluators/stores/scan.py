@@ -7,9 +7,9 @@ from jax.sharding import Mesh
 
 from mrl_jax import nested
 from mrl_jax.embed import exact, quantise, vectors
-from mrl_jax.evaluators.stores import store, trial
+from mrl_jax.evaluators.stores import store, truth
 from mrl_jax.evaluators.stores.store import Store
-from mrl_jax.evaluators.stores.trial import Trial
+from mrl_jax.evaluators.stores.truth import Truth
 from mrl_jax.shapes import Float, Int
 
 ROWS_AT_ONCE = 8192
@@ -28,9 +28,9 @@ class Scan:
   """
 
   def __init__(
-    self, asked: Trial, reduced, reduction: str, format: str, ranges
+    self, asked: Truth, reduced, reduction: str, format: str, ranges
   ):
-    self.trial, self.reduction, self.format = asked, reduction, format
+    self.truth, self.reduction, self.format = asked, reduction, format
     self.queries, self.rows = reduced
     self.ranges = ranges
     self.codes = stored(self.rows, format, ranges)
@@ -40,7 +40,7 @@ class Scan:
 
   def outcomes(self, dims, mesh: Mesh) -> Iterator[Outcome]:
     """Every store of this scan and what the queries get from it."""
-    k, total = self.trial.k, len(self.rows)
+    k, total = self.truth.k, len(self.rows)
     depth = max(store.depth(self.format, k, total), min(k + SPARE, total))
     scores, rows = exact.nested_top_k(self.asked, self.codes, dims, depth, mesh)
     for g, dim in enumerate(dims):
@@ -52,21 +52,21 @@ class Scan:
         better = (
           self._rescored(dim, near)
           if by == 'int8'
-          else (np.take_along_axis(self.trial.coarse, near, axis=1))
+          else (np.take_along_axis(self.truth.coarse, near, axis=1))
         )
         yield again, self._ordered(better, near)
 
   def _plain(self, dim, scores, rows) -> dict:
     """Measures of the best rows as they are found; ties in expectation."""
     asked = np.arange(len(rows))
-    groups = trial.tie_groups(scores)
-    gains = self.trial.gains(asked, rows)
+    groups = truth.tie_groups(scores)
+    gains = self.truth.gains(asked, rows)
     expected = {
-      name: trial.group_means(of, groups) for name, of in gains.items()
+      name: truth.group_means(of, groups) for name, of in gains.items()
     }
-    k = self.trial.k
+    k = self.truth.k
     if rows.shape[1] < len(self.rows):
-      open_ended = np.flatnonzero(trial.tied_beyond(scores, k))
+      open_ended = np.flatnonzero(truth.tied_beyond(scores, k))
       for start in range(0, len(open_ended), QUERIES_AT_ONCE):
         part = open_ended[start : start + QUERIES_AT_ONCE]
         last = groups[part] == groups[part, k - 1][:, None]
@@ -74,17 +74,17 @@ class Scan:
           expected[name][part] = np.where(
             last, mean[:, None], expected[name][part]
           )
-    return self.trial.values(expected)
+    return self.truth.values(expected)
 
   def _tied(self, dim, queries, kth) -> dict[str, Float[np.ndarray, 'q']]:
     """The mean gain of all rows that score as the k-th does."""
     scores = nested.unit(self.asked[queries], dim) @ (
       nested.unit(self.codes, dim).T
     )
-    tied = np.abs(scores - kth[:, None]) <= 2 * trial.TIE
+    tied = np.abs(scores - kth[:, None]) <= 2 * truth.TIE
     return {
       name: np.sum(gains * tied, axis=1) / np.maximum(tied.sum(axis=1), 1)
-      for name, gains in self.trial.gains(queries).items()
+      for name, gains in self.truth.gains(queries).items()
     }
 
   def _rescored(
@@ -95,7 +95,7 @@ class Scan:
     for start in range(0, len(rows), QUERIES_AT_ONCE):
       span = slice(start, start + QUERIES_AT_ONCE)
       near = self.rows[rows[span].ravel(), :dim]
-      codes = trial.unit(stored(near, 'int8', self.ranges))
+      codes = truth.unit_rows(stored(near, 'int8', self.ranges))
       codes = codes.reshape(*rows[span].shape, dim)
       scores[span] = np.einsum('qm,qnm->qn', self.queries[span, :dim], codes)
     return scores
@@ -104,15 +104,15 @@ class Scan:
     """Measures of rows ordered by other scores."""
     order = np.argsort(-scores, axis=1, kind='stable')
     rows = np.take_along_axis(rows, order, axis=1)
-    groups = trial.tie_groups(np.take_along_axis(scores, order, axis=1))
-    gains = self.trial.gains(np.arange(len(rows)), rows)
-    return self.trial.values(
-      {name: trial.group_means(of, groups) for name, of in gains.items()}
+    groups = truth.tie_groups(np.take_along_axis(scores, order, axis=1))
+    gains = self.truth.gains(np.arange(len(rows)), rows)
+    return self.truth.values(
+      {name: truth.group_means(of, groups) for name, of in gains.items()}
     )
 
 
 def scans(
-  asked: Trial, originals, reductions: Mapping, random, options
+  asked: Truth, originals, reductions: Mapping, random, options
 ) -> Iterator[Scan]:
   """A scan per reduction and format, one after another.
 
@@ -122,7 +122,7 @@ def scans(
     options: `calibration`, `clip` and `centre` of the ranges.
   """
   for reduction, reduce in reductions.items():
-    reduced = [trial.unit(reduce(side)) for side in originals]
+    reduced = [truth.unit_rows(reduce(side)) for side in originals]
     rows = reduced[1]
     drawn = vectors.draw_rows(random, len(rows), options.calibration)
     ranges = quantise.measure(rows[drawn], options.clip, options.centre)
@@ -131,7 +131,7 @@ def scans(
 
 
 def stored(
-  rows: trial.Unit, precision: str, ranges: quantise.Ranges
+  rows: truth.Unit, precision: str, ranges: quantise.Ranges
 ) -> Float[np.ndarray, 'n d']:
   """What is left of rows that were stored, in chunks that bound memory."""
   left = np.empty(rows.shape, np.float32)

@@ -14,7 +14,7 @@ Unit = Float[np.ndarray, 'n d']  # rows at length 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class Truth:
   """Unit queries and rows at full width, and the truth about them.
 
   Attributes:
@@ -121,7 +121,7 @@ def tied_beyond(
   return scores[:, k - 1] - scores[:, -1] <= TIE
 
 
-def unit(rows: Float[np.ndarray, 'n d']) -> Unit:
+def unit_rows(rows: Float[np.ndarray, 'n d']) -> Unit:
   """Rows of length 1; rows of zeros stay."""
   return np.ascontiguousarray(
     nested.unit(np.asarray(rows, np.float32), rows.shape[1]), np.float32
