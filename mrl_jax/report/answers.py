@@ -69,7 +69,8 @@ def is_nested(evaluation) -> str:
   return (
     f'{verdict}: by {what}, the first {dim:g} of {width:g} dimensions differ '
     f'by {_in_points(rotation)} from a random rotation of the same vectors, '
-    f'{_in_points(subset)} from random dimensions and {_in_points(pca)} from PCA.'
+    f'{_in_points(subset)} from random dimensions and {_in_points(pca)} from '
+    'PCA.'
   )
 
 

@@ -221,6 +221,7 @@ def test_how_many_queries_are_needed():
   assert certificate.needed({'recall': np.zeros(9)}, 0.9) is None
 
 
+@pytest.mark.slow
 def test_few_queries_are_named_not_the_embedding():
   results, details = asked_of(sides(asked=40))
   said = details['decision']
@@ -252,6 +253,7 @@ def test_nested_vectors_take_a_prefix_and_turned_ones_a_rotation():
   assert mean.shape == (64,) and matrix.shape == (64, 4)
 
 
+@pytest.mark.slow
 def test_the_chosen_store_is_cheaper_than_all_others_proven():
   pair = sides(database=2000, asked=500)
   _, details = asked_of(pair)
@@ -280,6 +282,7 @@ def test_measures_follow_what_is_known():
   assert top[-1]['value'] == 1 and details['measures'] == [f'ndcg@{K}']
 
 
+@pytest.mark.slow
 def test_a_budget_that_nothing_meets_says_the_best_there_is():
   pair = sides(database=2000, asked=500)
   _, details = asked_of(pair, bytes=1.2)
@@ -293,6 +296,7 @@ def test_a_budget_that_nothing_meets_says_the_best_there_is():
   assert details['decision']['status'] == 'proven'
 
 
+@pytest.mark.slow
 def test_nothing_to_find_and_nothing_to_tell_apart():
   same = Vectors(np.ones((50, 16), np.float32), np.zeros(50, int))
   _, details = stores.Stores(k=K).run(evidence_of(same, same, DIMS))
