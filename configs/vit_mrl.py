@@ -98,7 +98,7 @@ def glyphs(config: ConfigDict) -> None:
     # A thousand classes make logistic regression the longest part of a run.
     probe=dict(solver='ridge'),
     baselines=dict(probe=False),
-    robustness=dict(images=1000),
+    robustness=dict(images=500),
   )
 
 

@@ -134,7 +134,7 @@ def _make_room(place: parts.Place, may_clear: bool, words: str) -> None:
   """Clears an evaluation of something else, or raises UsageError."""
   if jax.process_index() != 0:
     return
-  parts.adopt(place.folder)
+  parts.adopt(place.folder, EVALUATORS)
   if not place.of_others():
     return
   if not may_clear:

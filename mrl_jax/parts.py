@@ -10,7 +10,7 @@ import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,11 @@ _EMPTY: dict[str, Any] = {
 }
 
 
-def adopt(folder: Path) -> None:
+def adopt(folder: Path, evaluators: Collection[str]) -> None:
   """Makes parts of the results that are there without one.
 
   Versions before parts wrote such results. They stay until their evaluator
-  runs again.
+  runs again; those of evaluators that are gone do not.
   """
   try:
     points, details = results.read(folder), results.details(folder)
@@ -114,7 +114,7 @@ def adopt(folder: Path) -> None:
     return
   before = details.pop('evaluation', {})
   names |= set(details)
-  for name in names - set(read(folder)):
+  for name in (names - set(read(folder))) & set(evaluators):
     known = {
       'details': details.get(name, {}),
       'options': before.get('options', {}).get(name, {}),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mrl_jax import parts, rows
+from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.report import results
 
 FACTS = {'details': {}, 'options': {'k': 1}, 'seconds': 2.5, 'environment': {}}
@@ -120,7 +121,7 @@ def older(folder):
 
 def test_results_of_an_older_version_are_adopted_once(tmp_path):
   answers = older(tmp_path)
-  parts.adopt(tmp_path)
+  parts.adopt(tmp_path, EVALUATORS)
   there = parts.read(tmp_path)
   assert list(there) == ['examples', 'knn', 'search']
   assert there['knn']['rows'] == answers[:2]
@@ -130,7 +131,7 @@ def test_results_of_an_older_version_are_adopted_once(tmp_path):
   # A newer part stays, and the rest joins it.
   fresh = rows.proportions('knn', 'top1', (8,), hits(1))
   place(tmp_path).write('knn', fresh, FACTS)
-  parts.adopt(tmp_path)
+  parts.adopt(tmp_path, EVALUATORS)
   joined, details = parts.merged(tmp_path, ['search', 'knn'], ['odd'])
   assert joined == [*answers[2:], rows.without_queries(fresh[0])]
   about = details.pop('evaluation')
@@ -145,7 +146,7 @@ def test_results_of_an_older_version_are_adopted_once(tmp_path):
 def test_results_that_were_cut_off_are_not_adopted(tmp_path, text):
   older(tmp_path)
   (tmp_path / 'results.jsonl').write_text(text and text + '\n')
-  parts.adopt(tmp_path)
+  parts.adopt(tmp_path, EVALUATORS)
   assert 'knn' not in parts.read(tmp_path)
 
 

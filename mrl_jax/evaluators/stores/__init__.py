@@ -66,7 +66,7 @@ class Stores:
     bytes: float = 0.0,
     milliseconds: float = 0.0,
     rows: int = 0,
-    queries: int = 10000,
+    queries: int = 1000,
     examples: int = 100000,
     indexes: bool = True,
     calibration: int = 10000,
