@@ -61,7 +61,7 @@ class Baselines:
     self,
     examples: int = 100000,
     queries: int = 10000,
-    seeds: int = 3,
+    seeds: int = 4,
     probe: bool = True,
     ff: Sequence[str] = (),
   ):

@@ -37,7 +37,9 @@ def reason(evaluation):
   if why := ' '.join(map(str, evaluation.decision.get('why', ()))):
     yield blocks.Text(why)
   if nested := answers.is_nested(evaluation):
-    yield blocks.Text(f'Is it nested? {nested}')
+    yield blocks.Text(
+      f'Is it nested, are the first dimensions worth most? {nested}'
+    )
 
 
 def main_curve(evaluation):

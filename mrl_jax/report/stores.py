@@ -171,10 +171,10 @@ def _note(evaluation) -> str:
   ]
   if detail.get('database_rows', 0) < detail.get('database_rows_of', 0):
     words.append('Among all rows, fewer of the nearest would be found.')
-  if any(p['milliseconds'] is not None for p in detail['table']):
-    words.append(
-      'Bytes are those of a row. Time: faiss on one thread, all rows in memory.'
-    )
+  times = [point['milliseconds'] for point in detail['table']]
+  if any(time is not None for time in times):
+    words.append('Bytes of a row. Time: faiss, one thread, all in memory')
+    words[-1] += ' (it has no float8).' if None in times else '.'
   return ' '.join(words)
 
 

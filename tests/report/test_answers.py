@@ -51,6 +51,7 @@ def test_accuracy_at_both_ends_and_where_it_stops_to_rise():
     (0.02, 0.01, 'Yes: '),
     (0.02, -0.004, 'Yes: '),
     (0.02, -0.02, 'In part, PCA keeps more: '),
+    (0.006, 0.1, 'No: '),  # sure at one dim, not of four
     (0.004, 0.1, 'No: '),
     (-0.1, 0.5, 'No: '),
   ],
@@ -59,7 +60,7 @@ def test_nested_or_not(rotation, pca, verdict):
   details = {'baselines': {'nested': nested_details(rotation, pca)}}
   words = answers.is_nested(results.Evaluation('a', [], details))
   assert words.startswith(verdict)
-  assert 'the first 16 of 64 dimensions' in words
+  assert 'the first 8 of 64 dimensions' in words
   for value, rival in (
     (rotation, 'from a random rotation'),
     (0.2, 'from random dimensions'),
@@ -68,6 +69,15 @@ def test_nested_or_not(rotation, pca, verdict):
     low, high = 100 * (value - 0.005), 100 * (value + 0.005)
     told = f'{100 * value:+.1f} points ({low:.1f} to {high:.1f}) {rival}'
     assert told in words
+
+
+def test_nested_is_said_of_the_dim_that_leads_most():
+  said = nested_details(0.0)
+  said['by']['random_rotation'][2] |= {'value': 0.1, 'low': 0.09, 'high': 0.11}
+  evaluation = results.Evaluation('a', [], {'baselines': {'nested': said}})
+  dim = said['by']['random_rotation'][2]['dim']
+  words = answers.is_nested(evaluation)
+  assert words.startswith('In part') and f'first {dim} of 64' in words
 
 
 def test_cheap_queries():

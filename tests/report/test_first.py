@@ -99,7 +99,7 @@ def test_the_decision_the_reason_and_the_curve():
   decision, why, nested, curve, table = screen(all_rows(), advised())
   assert decision.strong and decision.words == DECISION
   assert why.words == 'Chosen on 500 queries.'
-  assert nested.words.startswith('Is it nested? ')
+  assert nested.words.startswith('Is it nested, are the first')
   assert curve.file == first.PICTURE
   chosen = 100 * grown(32, 0.884, 0.2)
   values = re.findall(r'<text[^>]*>(\d\d\.\d)</text>', curve.svg)

@@ -31,7 +31,7 @@ def described(one: Store, width: int) -> str:
     words = f'all {width} dims'
   words += f', {FORMATS.get(one.format, one.format)}'
   if one.rescore == 'full':
-    words += f', the best {one.shortlist} reranked by whole rows'
+    words += f', the best {one.shortlist} reranked by whole rows (float16)'
   if one.rescore == 'int8':
     words += f', the best {one.shortlist} reranked by int8'
   return words + (f', {one.index}' if one.index else '')
@@ -151,11 +151,12 @@ def decision(book: Book, limits: dict) -> dict:
 
 
 def _chosen(book: Book, one: Store) -> str:
-  held = book.held(one)
-  times = f'{book.held(book.reference) / held:.1f}'.removesuffix('.0')
+  held, stored = book.held(one), one.stored(book.width, book.count)
+  files = f' and {_amount(stored - held)} in files' if one.rescore else ''
   return (
     f'Deploy {described(one, book.width)}: {_amount(held)} bytes a row in '
-    f'memory, 1/{times} of full width in float32.'
+    f'memory{files}, where all {book.width} dims in float32 take '
+    f'{_amount(book.held(book.reference))}.'
   )
 
 
@@ -164,42 +165,37 @@ def _amount(size: float) -> str:
   return f'{size:,.1f}'.removesuffix('.0')
 
 
-def _loss(measured: dict) -> str:
-  """What was lost of full width, never more than there is."""
-  kept, low = measured['kept'], measured['kept_low']
+def _loss(name: str, measured: dict) -> str:
+  """A measure, and what was lost of full width, never more than there is."""
+  value, kept, low = (measured[key] for key in ('value', 'kept', 'kept_low'))
+  words = f'{named(name)} {100 * value:.1f}%'
   if kept is None:
-    return 'nothing to lose'
+    return f'{words}, nothing to lose'
   most = f'at most {100 * max(1 - low, 0):.1f}% lost, 95%'
   if kept >= 1:
-    return f'no loss seen ({most})'
-  return f'{100 * kept:.1f}% kept ({most})'
+    return f'{words}, no loss seen ({most})'
+  share = '' if kept == value else f', {100 * kept:.1f}% of full width'
+  return f'{words}{share} ({most})'
 
 
 def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   """Sentences: the numbers, the rotation, the same dims alone, an index."""
   choosing, proving = map(len, book.halves)
   numbers = '; '.join(
-    f'{named(name)} {100 * it["value"]:.1f}%, {_loss(it)}'
-    for name in book.full
-    for it in [book.measured(chosen, name)]
+    _loss(name, book.measured(chosen, name)) for name in book.full
   )
   out = [
     f'It keeps at least {book.keep:.0%} of {asked}, with 95% confidence: '
     f'chosen on {choosing:,} queries, proven on {proving:,} others. On all of '
     f'them: {numbers}.'
   ]
-  if chosen.rescore:
-    more = chosen.stored(book.width, book.count) - book.held(chosen)
-    out.append(
-      f'The numbers it reranks by take {_amount(more)} bytes a row more, which '
-      'may lie in a file.'
-    )
   out += _rotated(book, chosen)
   other = book.cheapest(lambda s: not s.shortlist and not s.index)
   if chosen.shortlist and other is not None:
     out.append(
-      'Without a rerank, the cheapest that was seen to keep as much is '
-      f'{described(other, book.width)}: {_amount(book.held(other))} bytes.'
+      'Without a rerank, the cheapest that kept as much on these queries '
+      f'(not proven) is {described(other, book.width)}: '
+      f'{_amount(book.held(other))} bytes.'
     )
   return out + _faster(book, chosen)
 
@@ -256,13 +252,16 @@ def _faster(book: Book, chosen: Store) -> list[str]:
     for one in book.timed
     if book.timed[one] < time / 1.5 and book.least_kept(one) >= book.keep
   ]
+  words = (
+    f'The choice answers in {time:.2g} ms on one thread, by a scan, all of it '
+    'in memory'
+  )
   if not sooner:
-    return [f'It answers in {time:.3g} ms on one thread, by a scan.']
+    return [f'{words}.']
   one = min(sooner, key=book.cost)
   return [
-    f'It answers in {time:.3g} ms on one thread, by a scan; '
-    f'{described(one, book.width)} in {book.timed[one]:.3g} ms, with '
-    f'{_amount(book.held(one))} bytes a row.'
+    f'{words}; sooner, unproven: {described(one, book.width)} in '
+    f'{book.timed[one]:.2g} ms, {_amount(book.held(one))} bytes a row.'
   ]
 
 
