@@ -18,6 +18,11 @@ jax.config.update('jax_num_cpu_devices', 8)
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items):
+  """The longest test begins first, so that no core waits for its end."""
+  items.sort(key=lambda item: 'test_the_main_job' not in item.name)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def data_dir(tmp_path_factory):
   """A dataset folder of the tests' own, shared by all workers of a run."""

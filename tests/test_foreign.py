@@ -43,6 +43,7 @@ def evaluated(run_cli, folder, sides, labels, *words, only='knn'):
     f'--queries={folder / "q.npy"}',
     f'--query_labels={folder / "q_y.npy"}',
     f'--output={folder}',
+    '--fresh',
     f'--config.eval.only={only}',
     *words,
   )

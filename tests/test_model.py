@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import mrl_jax
-from mrl_jax import errors, evaluation, workdir
+from mrl_jax import errors, evaluation, rows, workdir
 from mrl_jax.data import digits
 from tests.samples import runs
 

@@ -121,6 +121,10 @@ class Evidence:
     near = vectors.draw_rows(random, len(self.database), rows)
     queries = max(min(queries, PAIRS // len(near)), 1)
     asked = vectors.draw_rows(random, len(self.queries), queries)
+    if isinstance(self.relevance, relevance.Judged):
+      # What is judged stays, or there would be nothing to find.
+      judged = self.relevance.at(asked).rows
+      near = np.union1d(near, judged[judged >= 0])
     related = self.relevance and self.relevance.at(asked, near)
     return _some(self.queries, asked), _some(self.database, near), related
 

@@ -109,7 +109,7 @@ class Baselines:
       'queries_of': len(evidence.queries),
       'seeds': self.seeds,
       'ff': folders,
-      'nested': _nested(values, evidence.dims),
+      'nested': _nested(values, evidence.dims, trial.k),
     }
     return results + _mean_rows(runs), details
 
@@ -176,7 +176,7 @@ def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
   return answers.of_probe(fitted, queries, dims).right
 
 
-def _nested(values: dict, dims) -> dict:
+def _nested(values: dict, dims, k: int) -> dict:
   """By how much the prefix is better than its rivals, per dim.
 
   In the first measure of 'knn_top1' and 'recall' that there is; on the same
@@ -193,7 +193,7 @@ def _nested(values: dict, dims) -> dict:
       {'dim': m, **_difference(ours[g] - theirs[:, g])}
       for g, m in enumerate(dims[:-1])
     ]
-  return {'metric': metric, 'k': NEIGHBOURS, 'width': dims[-1], 'by': rivals}
+  return {'metric': metric, 'k': k, 'width': dims[-1], 'by': rivals}
 
 
 def _difference(differences: Float[np.ndarray, 's q']) -> dict[str, float]:

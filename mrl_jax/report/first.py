@@ -79,7 +79,7 @@ def _measured(evaluation) -> tuple[list[Row], list[Row], Row | None]:
 def extent(evaluation) -> str:
   """How many rows, queries and classes of what data; '' if nothing is known."""
   known = {
-    'rows searched': _largest(evaluation, ROWS),
+    'rows': _largest(evaluation, ROWS),
     'queries': max(
       (r['n'] for r in evaluation.rows if r['evaluator'] in SEARCHED),
       default=0,
@@ -171,7 +171,8 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
     chosen=None if chosen is None else chosen['dim'],
   )
   note = 'The band is the 95% interval.'
-  note += ' The ring is the choice, before any rerank.' * (chosen is not None)
+  if chosen is not None:
+    note += ' The ring marks the dims of the choice; all is float32, no rerank.'
   note += ' Open points were not trained.' * any(it.hollow for it in lines)
   title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
   picture = charts.draw(title, axes, lines, note)

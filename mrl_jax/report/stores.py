@@ -165,12 +165,15 @@ def _note(evaluation) -> str:
   detail = evaluation.details.get('stores', {})
   keep = detail['keep']
   words = [
-    f'To be kept: {keep:.0%} of each measure at full width in float32.',
+    f'To be kept: {100 * keep:.4g}% of each measure at full width in float32.',
     f'Measured on {_of(detail, "queries")} queries and '
     f'{_of(detail, "database_rows")} rows.',
   ]
-  if detail.get('database_rows', 0) < detail.get('database_rows_of', 0):
-    words.append('Among all rows, fewer of the nearest would be found.')
+  whole = max(detail.get('rows', 0), detail.get('database_rows_of', 0))
+  if detail['database_rows'] < whole:
+    words.append(
+      f'Among {whole:,} rows, fewer of the nearest would be found, and later.'
+    )
   times = [point['milliseconds'] for point in detail['table']]
   if any(time is not None for time in times):
     words.append('Bytes of a row. Time: faiss, one thread, all in memory')

@@ -1,11 +1,12 @@
 """Which store to deploy: every measure, every byte, and the promise."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from mrl_jax import nested
+from mrl_jax import errors, nested
 from mrl_jax.embed import quantise, reductions, relevance
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import stores
@@ -62,7 +63,7 @@ def naive(pair, seed=0):
   full = cosines(asked, x, 16)
   near = full >= np.sort(full, axis=1)[:, -K][:, None] - 1e-6
   right = labels[None] == queries.labels[:, None]
-  halved = nested.unit(x).astype(np.float16).astype(np.float64)
+  halved = nested.unit(nested.unit(x).astype(np.float16))
   again = nested.unit(asked).astype(np.float64) @ halved.T
   found = {}
 
@@ -247,7 +248,7 @@ def test_nested_vectors_take_a_prefix_and_turned_ones_a_rotation():
   chosen = next(p for p in details['table'] if p['chosen'])
   assert chosen['reduction'] in ('pca', 'svd') and chosen['dim'] == 4
   why = ' '.join(details['decision']['why'])
-  assert 'These vectors are not nested: by the same 5 nearest, 4 ' in why
+  assert 'not nested as well as they could be: by the same 5 near' in why
   assert 'it takes 64 leading dims to keep as much' in why
   mean, matrix = details['arrays']['mean'], details['arrays']['matrix']
   assert mean.shape == (64,) and matrix.shape == (64, 4)
@@ -274,7 +275,7 @@ def test_measures_follow_what_is_known():
   database, queries = sides(labels=False, asked=300)
   results, details = asked_of((database, queries))
   assert {r['metric'] for r in results} == {'recall'}
-  assert details['decision']['task'] == f'of the {K} nearest rows at full width'
+  assert details['decision']['task'] == f'the {K} nearest rows at full width'
   seen = evidence_of(database, database, DIMS, relate=relevance.by_pair)
   results, details = stores.Stores(k=K, indexes=False).run(seen)
   assert {r['metric'] for r in results} == {'ndcg'}
@@ -311,6 +312,74 @@ def test_nothing_to_find_and_nothing_to_tell_apart():
   assert details['decision']['status'] == 'few'
   assert all(r['kept'] is None for r in rows if r['metric'] == 'top1')
   json.dumps((rows, details), allow_nan=False, default=np.ndarray.tolist)
+
+
+def close(sigma, queries=120, rows=1500, width=32):
+  """Classes so tight that all cosines of one are nearly equal."""
+  rng = np.random.default_rng(0)
+  centres = rng.normal(size=(4, width))
+  out = []
+  for n in (rows, queries):
+    labels = rng.integers(0, 4, n)
+    x = centres[labels] + sigma * rng.normal(size=(n, width))
+    out.append(Vectors(x.astype(np.float32), labels))
+  return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sigma', [0.01, 0.002])
+def test_reranks_by_float16_are_as_good_as_float16(sigma):
+  results, _ = asked_of(close(sigma), (16, 32), k=5)
+  by = {
+    row['variant']: row['value']
+    for row in results
+    if (row['metric'], row['dim']) == ('recall', 32)
+  }
+  assert by['prefix.float32'] > 0.99
+  assert by['prefix.int8.full100'] > by['prefix.float16'] - 0.06
+  assert by['prefix.int8.full100'] > by['prefix.int8']
+
+
+@pytest.mark.slow
+def test_repeated_queries_count_once():
+  database, queries = sides(asked=150)
+  repeated = queries.at(np.tile(np.arange(150), 3))
+  one, alone = asked_of((database, queries))
+  two, thrice = asked_of((database, repeated))
+  assert thrice['queries'] == alone['queries'] == 150
+  assert one == two
+  both = Vectors(
+    np.concatenate([queries.embeddings, queries.embeddings]),
+    np.concatenate([queries.labels, queries.labels + 1]),
+  )
+  assert asked_of((database, both))[1]['queries'] == 300
+
+
+@pytest.mark.slow
+def test_judged_rows_are_never_drawn_away():
+  rng = np.random.default_rng(0)
+  x = Vectors(rng.normal(size=(900, 16)).astype(np.float32))
+  seen = evidence_of(x, x, (16,), relate=relevance.by_pair)
+  results, details = stores.Stores(k=K, examples=50, queries=60).run(seen)
+  top = [r for r in results if r['variant'] == 'prefix.float32']
+  assert top[-1]['value'] == 1 and 50 < details['database_rows'] <= 110
+
+
+def test_what_cannot_be_said_is_not_said(monkeypatch):
+  rng = np.random.default_rng(0)
+  few = Vectors(rng.normal(size=(10, 16)).astype(np.float32))
+  many = Vectors(rng.normal(size=(400, 16)).astype(np.float32))
+  _, details = stores.Stores(indexes=False).run(evidence_of(few, many, (16,)))
+  assert details['measures'] == ['recall@5']  # of ten rows, ten are near
+  database, queries = sides(asked=400)
+  wrong = Vectors(queries.embeddings, queries.labels * 0 + 5)
+  _, details = asked_of((database, wrong), (16,), keep=0.975)
+  said = details['decision']
+  assert said['task'] == f'the {K} nearest rows at full width'
+  assert '97.5%' in ' '.join([said['text'], *said['why']])
+  monkeypatch.setitem(sys.modules, 'faiss', None)
+  with pytest.raises(errors.UsageError, match='milliseconds needs faiss'):
+    asked_of((database, queries), milliseconds=5)
 
 
 @pytest.mark.slow

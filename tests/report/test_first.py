@@ -92,7 +92,7 @@ def test_the_table_of_stores_against_the_details():
   assert table.chosen == 1 and table.lines[1][0].endswith(', chosen')
   assert '95% of each measure' in table.note
   assert '2,000 of the 10,000 queries and 50,000 of the 60,000' in table.note
-  assert 'fewer of the nearest would be found' in table.note
+  assert 'Among 60,000 rows, fewer of the nearest' in table.note
 
 
 def test_the_decision_the_reason_and_the_curve():
@@ -110,7 +110,7 @@ def test_the_decision_the_reason_and_the_curve():
   assert (
     'font-weight: 700' in re.search(rf'<text[^>]*>{chosen:.1f}<', curve.svg)[0]
   )
-  assert 'The ring is the choice' in curve.note
+  assert 'The ring marks the dims' in curve.note
 
 
 def test_nothing_is_chosen_where_nothing_is_recommended():
@@ -141,7 +141,7 @@ def test_how_much_of_what_data():
   config = {'data': {'source': {'name': 'glyphs'}}}
   evaluation = results.Evaluation('a', all_rows(), advised(), config)
   assert first.extent(evaluation) == (
-    'glyphs: 60,000 rows searched, 10,000 queries, 10 classes'
+    'glyphs: 60,000 rows, 10,000 queries, 10 classes'
   )
   command = 'eval.py --embeddings="/far/my vectors.npy" --labels=y.npy'
   details = {'evaluation': {'environment': {'command': command}}}

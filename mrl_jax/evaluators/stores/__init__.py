@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from mrl_jax import rows
+from mrl_jax import errors, rows
 from mrl_jax.embed import indexes, quantise, reductions
+from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import options
 from mrl_jax.evaluators.stores import (
   advice,
@@ -14,6 +15,7 @@ from mrl_jax.evaluators.stores import (
   truth,
 )
 from mrl_jax.evaluators.stores.book import Book
+from mrl_jax.shapes import Int
 
 REDUCTIONS = {
   'prefix': lambda embeddings: lambda z: z,
@@ -91,6 +93,11 @@ class Stores:
     )
 
   def run(self, evidence) -> tuple[list[rows.Row], dict]:
+    if self.milliseconds and not indexes.available():
+      raise errors.UsageError(
+        'eval.stores.milliseconds needs faiss, whose searches are timed: pip '
+        'install faiss-cpu'
+      )
     random = np.random.default_rng(self.seed)
     asked, sides = self._truth(evidence, random)
     fitted = {
@@ -100,6 +107,7 @@ class Stores:
     found = {}
     for one in scan.scans(asked, originals, fitted, random, self):
       found.update(one.outcomes(evidence.dims, evidence.mesh))
+      del one  # its codes, before the next ones are made
     width = evidence.dims[-1]
     timer = clock.Clock(len(asked.database), width)
     count = self.rows or len(evidence.database)
@@ -142,16 +150,33 @@ class Stores:
     queries, database, relevance = evidence.sample(
       random, self.examples, self.queries
     )
+    # A query that repeats is one observation, not several.
+    once = _distinct(queries)
+    queries = queries.at(once)
     # In a random order: a shortlist takes tied rows by their number.
     order = random.permutation(len(database))
     database = database.at(order)
     if relevance is not None:
-      relevance = relevance.at(np.arange(len(queries)), order)
+      relevance = relevance.at(once, order)
     asked = truth.Truth(
       queries=truth.unit_rows(queries.embeddings),
       database=truth.unit_rows(database.embeddings),
-      k=min(self.k, len(database)),
+      k=max(min(self.k, len(database) // 2), 1),  # of all rows, all are near
       relevance=relevance,
       judged=evidence.relate is not None and relevance is not None,
     )
     return asked, (queries, database)
+
+
+def _distinct(queries: Vectors) -> Int[np.ndarray, 'q']:
+  """The first of each kind of query: its vector and its class."""
+  values = np.ascontiguousarray(queries.embeddings, np.float32)
+  if queries.labels is not None:
+    parts = queries.labels.astype(np.int64)[:, None].view(np.float32)
+    values = np.concatenate([values, parts], axis=1)
+  whole = (
+    np.ascontiguousarray(values)
+    .view(np.uint8)
+    .view(np.dtype((np.void, values.shape[1] * values.itemsize)))
+  )
+  return np.sort(np.unique(whole.ravel(), return_index=True)[1])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mrl_jax import intervals
 from mrl_jax.evaluators.stores import certificate
 from mrl_jax.evaluators.stores.book import Book
 from mrl_jax.evaluators.stores.store import Store
@@ -14,7 +15,7 @@ NAMES = {
 FORMATS = {'binary': 'one bit each'}
 MEASURES = {
   'top1': 'classification by 1-NN',
-  'recall': 'of the {} nearest rows at full width',
+  'recall': 'the {} nearest rows at full width',
   'ndcg': 'nDCG@{}',
 }
 SHORT = {
@@ -26,7 +27,7 @@ SHORT = {
 
 def described(one: Store, width: int) -> str:
   """A store in words, like '48 principal components, int8'."""
-  words = NAMES[one.reduction].format(one.dim)
+  words = _reduced(one)
   if one.reduction == 'prefix' and one.dim == width:
     words = f'all {width} dims'
   words += f', {FORMATS.get(one.format, one.format)}'
@@ -35,6 +36,11 @@ def described(one: Store, width: int) -> str:
   if one.rescore == 'int8':
     words += f', the best {one.shortlist} reranked by int8'
   return words + (f', {one.index}' if one.index else '')
+
+
+def _reduced(one: Store) -> str:
+  words = NAMES[one.reduction].format(one.dim)
+  return words.removesuffix('s') if one.dim == 1 else words
 
 
 def named(name: str, names=SHORT) -> str:
@@ -116,7 +122,7 @@ def decision(book: Book, limits: dict) -> dict:
     return time is not None and time <= limits['milliseconds']
 
   chosen = book.proven(within)
-  asked = ' and '.join(named(name, MEASURES) for name in book.full)
+  asked = ' and of '.join(named(name, MEASURES) for name in book.weighed)
   words = {
     'task': asked,
     'keep': book.keep,
@@ -128,10 +134,11 @@ def decision(book: Book, limits: dict) -> dict:
     if chosen == book.reference:
       status = 'nothing'
   else:
-    count = certificate.needed(book.full, book.keep)
+    count = certificate.needed(book.weighed, book.keep)
     total = sum(map(len, book.halves))
     words['needed'] = count
-    if count is None or count > total:
+    sure = book.proven(lambda one: one == book.reference) is not None
+    if count is None or count > total or not sure:
       status, text = 'few', _few(book, within, count, total)
     elif limited:
       status, text = 'limit', _limit(book, within, limits, asked)
@@ -139,7 +146,7 @@ def decision(book: Book, limits: dict) -> dict:
       status = 'nothing'
       text = (
         f'Keep {described(book.reference, book.width)}: nothing smaller '
-        f'surely keeps {book.keep:.0%} of {asked}.'
+        f'surely keeps {_share(book.keep)} of {asked}.'
       )
       chosen = book.reference
   return words | {
@@ -158,6 +165,10 @@ def _chosen(book: Book, one: Store) -> str:
     f'memory{files}, where all {book.width} dims in float32 take '
     f'{_amount(book.held(book.reference))}.'
   )
+
+
+def _share(keep: float) -> str:
+  return f'{100 * keep:.4g}%'
 
 
 def _amount(size: float) -> str:
@@ -184,10 +195,12 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   numbers = '; '.join(
     _loss(name, book.measured(chosen, name)) for name in book.full
   )
+  tried, rows = book.timer.rows, book.count
+  among = f', among the {tried:,} rows tried' if tried < rows else ''
   out = [
-    f'It keeps at least {book.keep:.0%} of {asked}, with 95% confidence: '
-    f'chosen on {choosing:,} queries, proven on {proving:,} others. On all of '
-    f'them: {numbers}.'
+    f'It keeps at least {_share(book.keep)} of {asked}{among}, with 95% '
+    f'confidence: chosen on {choosing:,} queries, proven on {proving:,} '
+    f'others. On all of them: {numbers}.'
   ]
   out += _rotated(book, chosen)
   other = book.cheapest(lambda s: not s.shortlist and not s.index)
@@ -204,42 +217,42 @@ def _rotated(book: Book, chosen: Store) -> list[str]:
   """Where a rotation was taken: what the prefix keeps in its place."""
   if chosen.reduction == 'prefix':
     return []
-  kept, enough = _beside_prefix(book, chosen)
-  name, ours, theirs, apart = kept
-  words = NAMES[chosen.reduction].format(chosen.dim)
-  sentence = (
-    f'by the {named(name)}, {words} keep {100 * ours:.1f}% and '
-    f'{chosen.dim} leading dims {100 * theirs:.1f}% (float32, no rerank)'
+  name = list(book.weighed)[-1]
+  mean = book.full[name].mean()
+  ours, theirs = (
+    book.found[Store(reduction, chosen.dim, 'float32')][name]
+    for reduction in (chosen.reduction, 'prefix')
   )
-  if enough:
+  difference = ours - theirs
+  error = difference.std() / np.sqrt(len(difference))
+  apart = difference.mean() > intervals.Z * error
+  sentence = (
+    f'by the {named(name)}, {_reduced(chosen)} keep '
+    f'{100 * ours.mean() / mean:.1f}% and {chosen.dim} leading dims '
+    f'{100 * theirs.mean() / mean:.1f}% (float32, no rerank)'
+  )
+  if enough := _dims_as_good(book, chosen.dim, name, ours.mean()):
     sentence += f'; it takes {enough} leading dims to keep as much'
-  start = 'These vectors are not nested: ' if apart else ''
+  start = 'These vectors are not nested as well as they could be: '
   return [
-    start + sentence + '.',
+    (start if apart else 'Here a rotation is cheaper: ') + sentence + '.',
     'The matrix is in stores.npz: embed by (z - mean) @ matrix, then '
     'normalise.',
   ]
 
 
-def _beside_prefix(book: Book, chosen: Store) -> tuple:
-  """((measure, its mean, the prefix's, whether surely apart), dims needed)."""
-  ours = book.found[Store(chosen.reduction, chosen.dim, 'float32')]
-  name = list(book.full)[-1]
-  theirs = book.found[Store('prefix', chosen.dim, 'float32')]
-  difference = ours[name] - theirs[name]
-  error = difference.std() / np.sqrt(max(len(difference), 1))
-  apart = bool(difference.mean() > 1.96 * error)
-  enough = min(
+def _dims_as_good(book: Book, dim: int, name: str, least: float) -> int:
+  """The smallest prefix of more dims that is as good; 0 without one."""
+  return min(
     (
       one.dim
       for one in book.found
       if one == Store('prefix', one.dim, 'float32')
-      and book.found[one][name].mean() >= ours[name].mean()
+      and one.dim > dim
+      and book.found[one][name].mean() >= least
     ),
     default=0,
   )
-  means = float(ours[name].mean()), float(theirs[name].mean())
-  return (name, *means, apart), enough if enough > chosen.dim else 0
 
 
 def _faster(book: Book, chosen: Store) -> list[str]:
@@ -266,14 +279,20 @@ def _faster(book: Book, chosen: Store) -> list[str]:
 
 
 def _few(book: Book, within, count: int | None, total: int) -> str:
+  if not book.weighed:
+    return (
+      'Full width itself gets nothing right on these queries, so there is '
+      'nothing to keep.'
+    )
   start = (
     f'{total:,} queries are too few to prove that any store keeps '
-    f'{book.keep:.0%}, even one that loses nothing: '
+    f'{_share(book.keep)}, even one that loses nothing: '
   )
   if count is None:
     start += 'no number of queries would do; ask for a smaller `keep`. '
   else:
-    start += f'about {count:,} are needed. '
+    more = max(count, total + total // 5)  # near the bound luck decides
+    start += f'about {more:,} are needed. '
   seen = book.cheapest(within)
   if seen is None:
     return start + 'None of those tried was seen to keep as much.'
@@ -292,13 +311,16 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
   best = book.best(within)
   if best is None:
     least = min(book.found, key=book.cost)
+    known = {one: book.milliseconds(one) for one in book.found}
+    times = [time for time in known.values() if time is not None]
+    fastest = f', the fastest {min(times):.2g} ms' if times else ''
     return (
       f'No store fits {bound}; the smallest tried takes '
-      f'{_amount(book.held(least))} bytes a row.'
+      f'{_amount(book.held(least))} bytes a row{fastest}.'
     )
   kept = book.least_kept(best)
   words = (
-    f'No store within {bound} surely keeps {book.keep:.0%} of {asked}; the '
+    f'No store within {bound} surely keeps {_share(book.keep)} of {asked}; the '
     f'best there is, {described(best, book.width)}, keeps {100 * kept:.1f}%.'
   )
   free = book.proven(lambda one: True)

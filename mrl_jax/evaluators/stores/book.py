@@ -10,7 +10,7 @@ from mrl_jax.embed import indexes
 from mrl_jax.evaluators.stores import certificate, store
 from mrl_jax.evaluators.stores.clock import Clock
 from mrl_jax.evaluators.stores.store import Store
-from mrl_jax.shapes import Float
+from mrl_jax.shapes import Float, Int
 
 Values = Mapping[str, Float[np.ndarray, 'q']]  # by measure
 
@@ -34,6 +34,8 @@ class Book:
     self.timed: dict[Store, float] = {}
     self.reference = store.reference(width)
     self.full = self.found[self.reference]
+    # What full width never gets, nothing can keep.
+    self.weighed = {n: of for n, of in self.full.items() if of.any()}
     queries = len(next(iter(self.full.values())))
     self.halves = certificate.halved(queries, seed)
 
@@ -78,18 +80,37 @@ class Book:
     return {one: self._share(one) for one in self.found}
 
   def _share(self, one: Store) -> float:
+    return self.share(one, np.arange(sum(map(len, self.halves))))
+
+  def share(self, one: Store, queries: Int[np.ndarray, 'q']) -> float:
+    """The smallest share kept of any measure, on some queries."""
     values = self.found[one]
     return min(
-      float(np.mean(values[name])) / max(float(np.mean(full)), 1e-12)
-      for name, full in self.full.items()
+      (
+        float(np.mean(values[name][queries]))
+        / max(float(np.mean(full[queries])), 1e-12)
+        for name, full in self.weighed.items()
+      ),
+      default=0.0,
     )
 
-  def cheapest(self, allowed: Callable[[Store], bool]) -> Store | None:
-    """The cheapest allowed store that was seen to keep every measure."""
+  def cheapest(
+    self,
+    allowed: Callable[[Store], bool],
+    queries: Int[np.ndarray, 'q'] | None = None,
+  ) -> Store | None:
+    """The cheapest allowed store that was seen to keep every measure.
+
+    Seen on some queries, by default on all.
+    """
+
+    def kept(one: Store) -> float:
+      if queries is None or not len(queries):
+        return self.least_kept(one)
+      return self.share(one, queries)
+
     good = [
-      one
-      for one in self.found
-      if allowed(one) and self.least_kept(one) >= self.keep
+      one for one in self.found if allowed(one) and kept(one) >= self.keep
     ]
     return min(good, key=self.cost, default=None)
 
@@ -108,14 +129,17 @@ class Book:
     chosen = certificate.choose(
       [self.cost(one) for one in known],
       [self.found[one] for one in known],
-      self.full,
+      self.weighed,
       self.keep,
       self.halves,
     )
     return None if chosen is None else known[chosen]
 
   def bases(self) -> list[Store]:
-    """Scans worth an index: the cheapest that keep, and all as it is."""
+    """Scans worth an index: the cheapest that keep, and all as it is.
+
+    By the queries that choose; the others prove.
+    """
 
     def plain(one: Store) -> bool:
       return one.format in indexes.FORMATS and not one.shortlist
@@ -123,7 +147,9 @@ class Book:
     def listed(one: Store) -> bool:
       return one.format == 'int8' and one.rescore == 'full'
 
-    chosen = self.cheapest(plain), self.cheapest(listed), self.reference
+    first, _ = self.halves
+    kept = self.cheapest(plain, first), self.cheapest(listed, first)
+    chosen = *kept, self.reference
     scans = [Store(one.reduction, one.dim, one.format) for one in chosen if one]
     return list(dict.fromkeys(scans))
 

@@ -70,6 +70,8 @@ def choose(
     halves: the queries that choose and those that prove.
   """
   choosing, proving = halves
+  if not full:
+    return None
   bets = [
     {
       name: bet(gains(of[name][choosing], full[name][choosing], keep), keep)

@@ -68,7 +68,7 @@ def of_store(
 
 def _lists(k: int, rows: int) -> list[tuple[str, int]]:
   """(what reorders, rows listed): none, and the reranks by whole rows."""
-  return [('', k), *(pair for pair in store.reranks('int8', k, rows))]
+  return [('', k), *store.reranks('int8', k, rows)]
 
 
 def _measured(asked: Truth, near: Int[np.ndarray, 'q n'], rerank: bool) -> dict:

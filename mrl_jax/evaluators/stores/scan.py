@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import nested
-from mrl_jax.embed import exact, quantise, vectors
+from mrl_jax.embed import exact, quantise, ties, vectors
 from mrl_jax.evaluators.stores import store, truth
 from mrl_jax.evaluators.stores.store import Store
 from mrl_jax.evaluators.stores.truth import Truth
@@ -59,31 +59,36 @@ class Scan:
   def _plain(self, dim, scores, rows) -> dict:
     """Measures of the best rows as they are found; ties in expectation."""
     asked = np.arange(len(rows))
-    groups = truth.tie_groups(scores)
+    groups = ties.group_starts(scores)
     gains = self.truth.gains(asked, rows)
     expected = {
       name: truth.group_means(of, groups) for name, of in gains.items()
     }
-    k = self.truth.k
+    last = groups[:, self.truth.k - 1]
     if rows.shape[1] < len(self.rows):
-      open_ended = np.flatnonzero(truth.tied_beyond(scores, k))
-      for start in range(0, len(open_ended), QUERIES_AT_ONCE):
-        part = open_ended[start : start + QUERIES_AT_ONCE]
-        last = groups[part] == groups[part, k - 1][:, None]
-        for name, mean in self._tied(dim, part, scores[part, k - 1]).items():
+      # Rows beyond the list may tie with one of its k best.
+      beyond = np.flatnonzero(groups[:, -1] == last)
+      for start in range(0, len(beyond), QUERIES_AT_ONCE):
+        part = beyond[start : start + QUERIES_AT_ONCE]
+        bound = scores[part, last[part]].astype(np.float64) - ties.TIE
+        for name, (sums, count) in self._reaching(dim, part, bound).items():
+          better = np.arange(rows.shape[1]) < last[part, None]
+          sums -= np.sum(gains[name][part] * better, axis=1)
+          mean = sums / np.maximum(count - last[part], 1)
           expected[name][part] = np.where(
-            last, mean[:, None], expected[name][part]
-          )
+            groups[part] == last[part, None], mean[:, None],
+            expected[name][part],
+          )  # fmt: skip
     return self.truth.values(expected)
 
-  def _tied(self, dim, queries, kth) -> dict[str, Float[np.ndarray, 'q']]:
-    """The mean gain of all rows that score as the k-th does."""
+  def _reaching(self, dim, queries, bound) -> dict:
+    """Of all rows that reach a bound: the sum of their gains, and how many."""
     scores = nested.unit(self.asked[queries], dim) @ (
       nested.unit(self.codes, dim).T
     )
-    tied = np.abs(scores - kth[:, None]) <= 2 * truth.TIE
+    reached = scores >= bound[:, None]
     return {
-      name: np.sum(gains * tied, axis=1) / np.maximum(tied.sum(axis=1), 1)
+      name: (np.sum(gains * reached, axis=1, dtype=float), reached.sum(axis=1))
       for name, gains in self.truth.gains(queries).items()
     }
 
@@ -104,7 +109,7 @@ class Scan:
     """Measures of rows ordered by other scores."""
     order = np.argsort(-scores, axis=1, kind='stable')
     rows = np.take_along_axis(rows, order, axis=1)
-    groups = truth.tie_groups(np.take_along_axis(scores, order, axis=1))
+    groups = ties.group_starts(np.take_along_axis(scores, order, axis=1))
     gains = self.truth.gains(np.arange(len(rows)), rows)
     return self.truth.values(
       {name: truth.group_means(of, groups) for name, of in gains.items()}

@@ -75,15 +75,16 @@ def reference(width: int) -> Store:
 
 
 def reranks(format: str, k: int, rows: int) -> Iterator[tuple[str, int]]:
-  """(rescore, shortlist) pairs to try for codes of a format."""
-  if format == 'binary':
-    yield 'int8', min(RESCORED * k, rows)
+  """(rescore, shortlist) pairs to try for codes of a format.
+
+  A shortlist of more than a tenth of the rows would say nothing of more rows.
+  """
+  tried = [('int8', RESCORED * k)] if format == 'binary' else []
   if format in SHORTLISTED:
-    for times in RERANKED:
-      yield 'full', min(times * k, rows)
+    tried += [('full', times * k) for times in RERANKED]
+  yield from ((by, keep) for by, keep in tried if 10 * keep <= rows)
 
 
 def depth(format: str, k: int, rows: int) -> int:
   """Rows that a scan must list for all reranks of a format."""
-  times = max(RESCORED, *RERANKED) if format in SHORTLISTED else 1
-  return min(times * k, rows)
+  return max((keep for _, keep in reranks(format, k, rows)), default=k)

@@ -8,7 +8,7 @@ import numpy as np
 from mrl_jax import nested
 from mrl_jax.embed.relevance import Relevance
 from mrl_jax.embed.shortlist import TIE
-from mrl_jax.shapes import Bool, Float, Int
+from mrl_jax.shapes import Float, Int
 
 Unit = Float[np.ndarray, 'n d']  # rows at length 1
 
@@ -46,7 +46,8 @@ class Truth:
   @functools.cached_property
   def coarse(self) -> Float[np.ndarray, 'q r']:
     """The same, of rows that were kept in float16."""
-    return self.queries @ self.database.astype(np.float16).astype(np.float32).T
+    halved = unit_rows(self.database.astype(np.float16))
+    return self.queries @ halved.T
 
   @functools.cached_property
   def reached(self) -> Float[np.ndarray, 'q 1']:
@@ -64,9 +65,7 @@ class Truth:
     rows: Int[np.ndarray, 'q n'] | None = None,
   ) -> dict[str, Float[np.ndarray, 'q n']]:
     """What each of some rows, or of all, is worth to its query, by measure."""
-    near = self.cosines[queries]
-    if rows is not None:
-      near = np.take_along_axis(near, rows, axis=1)
+    near = self.cosines[queries if rows is None else (queries[:, None], rows)]
     worth = {f'recall@{self.k}': near >= self.reached[queries]}
     if self.relevance is not None:
       if rows is None:
@@ -95,13 +94,6 @@ class Truth:
     return out
 
 
-def tie_groups(scores: Float[np.ndarray, 'q n']) -> Int[np.ndarray, 'q n']:
-  """The number of the group of equal scores of each, best first."""
-  ends = scores[:, :-1] - scores[:, 1:] > TIE
-  first = np.zeros((len(scores), 1), int)
-  return np.concatenate([first, np.cumsum(ends, axis=1)], axis=1)
-
-
 def group_means(
   gains: Float[np.ndarray, 'q n'], groups: Int[np.ndarray, 'q n']
 ) -> Float[np.ndarray, 'q n']:
@@ -112,13 +104,6 @@ def group_means(
   sums = np.bincount(keys, gains.ravel().astype(np.float64), q * n)
   means = sums / np.maximum(counts, 1)
   return means[keys].reshape(q, n)
-
-
-def tied_beyond(
-  scores: Float[np.ndarray, 'q n'], k: int
-) -> Bool[np.ndarray, 'q']:
-  """Whether rows beyond a list may equal one of its k best."""
-  return scores[:, k - 1] - scores[:, -1] <= TIE
 
 
 def unit_rows(rows: Float[np.ndarray, 'n d']) -> Unit:
