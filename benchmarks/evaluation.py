@@ -120,7 +120,7 @@ def world(kind: str, seed: int) -> tuple:
 
 def decided(shown, fresh, keep: float, seed: int) -> tuple:
   """(the store chosen, what it keeps of each measure on fresh queries)."""
-  options = dict(indexes=False, keep=keep, seed=seed)
+  options = dict(indexes=False, keep=keep, seed=seed, queries=FRESH)
   _, details = Stores(**options).run(shown)
   chosen = next((p for p in details['table'] if p['chosen']), None)
   if chosen is None:

@@ -118,13 +118,24 @@ class Stores:
           truth.unit_rows(fitted[base.reduction](side)) for side in originals
         ]
         book.add(indexed.of_store(base, asked, tuple(reduced), timer.rerank))
+    details, chosen = self._details(book, asked, evidence)
+    if chosen is not None and chosen.reduction != 'prefix':
+      fit = fitted[chosen.reduction]
+      details['arrays'] = {
+        'mean': fit.mean.astype(np.float32),
+        'matrix': fit.matrix[:, : chosen.dim].astype(np.float32),
+      }
+    return book.results(), details
+
+  def _details(self, book: Book, asked: truth.Truth, evidence) -> tuple:
+    """(details, the store chosen or None)."""
     limits = {'bytes': self.bytes, 'milliseconds': self.milliseconds}
     words, chosen = advice.decision(book, limits)
-    details = {
+    return {
       'measures': list(book.full),
       'keep': self.keep,
-      'width': width,
-      'rows': count,
+      'width': book.width,
+      'rows': book.count,
       'database_rows': len(asked.database),
       'database_rows_of': len(evidence.database),
       'queries': len(asked.queries),
@@ -136,14 +147,7 @@ class Stores:
         for one in advice.explaining(book, chosen)
       ],
       'front': [advice.point(book, one) for one in advice.unbeaten(book)],
-    }
-    if chosen is not None and chosen.reduction != 'prefix':
-      fit = fitted[chosen.reduction]
-      details['arrays'] = {
-        'mean': fit.mean.astype(np.float32),
-        'matrix': fit.matrix[:, : chosen.dim].astype(np.float32),
-      }
-    return book.results(), details
+    }, chosen
 
   def _truth(self, evidence, random):
     """The truth, and both sides in the order it takes them."""

@@ -80,15 +80,8 @@ def choose(
     for of in values
   ]
   growth = [min(by[name][1] for name in full) for by in bets]
-  best, front = 0.0, []
-  for index in sorted(
-    range(len(values)), key=lambda i: (costs[i], -growth[i], i)
-  ):
-    if growth[index] > best:
-      best = growth[index]
-      front.append(index)
   chosen = None
-  for index in reversed(front):
+  for index in reversed(_front(costs, growth)):
     if not all(
       proven(
         gains(values[index][name][proving], full[name][proving], keep),
@@ -99,6 +92,16 @@ def choose(
       break
     chosen = index
   return chosen
+
+
+def _front(costs: Sequence[tuple], growth: Sequence[float]) -> list[int]:
+  """Stores that nothing cheaper is surer than, from the cheapest on."""
+  best, front = 0.0, []
+  for index in sorted(range(len(costs)), key=lambda i: (costs[i], -growth[i])):
+    if growth[index] > best:
+      best = growth[index]
+      front.append(index)
+  return front
 
 
 def needed(full: Values, keep: float) -> int | None:
