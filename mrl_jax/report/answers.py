@@ -64,7 +64,7 @@ def is_nested(evaluation) -> str:
   rotation, pca, subset = (
     rivals[name][dim] for name in ('random_rotation', 'pca', 'random_subset')
   )
-  verdict = 'No'
+  verdict = 'Not for sure' if rotation['low'] > 0 else 'No'
   if sure[dim] > 0:
     verdict = 'Yes' if pca['high'] >= 0 else 'In part, PCA keeps more'
   what = (

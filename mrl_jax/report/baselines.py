@@ -1,6 +1,6 @@
 """baselines: the prefix beside other ways to the same size."""
 
-from mrl_jax.report import curves, published
+from mrl_jax.report import blocks, curves, published
 
 # Variant -> label and colour.
 WAYS = {
@@ -37,3 +37,31 @@ def baselines(evaluation):
       lines,
       'PCA and SVD keep the directions that vary most.',
     )
+
+
+# Rival of the prefix -> what a header calls it.
+RIVALS = {
+  'random_rotation': 'against a random rotation',
+  'random_subset': 'against random dimensions',
+  'pca': 'against PCA',
+}
+
+
+def leads(evaluation):
+  """By how much the first dimensions lead each rival, a line per dimension."""
+  by = evaluation.detail('baselines', 'nested', {}).get('by', {})
+  known = {rival: by[rival] for rival in RIVALS if rival in by}
+  if known:
+    yield blocks.Table(
+      ['first dimensions', *(RIVALS[rival] for rival in known)],
+      [
+        [f'{line[0]["dim"]:g}', *map(_in_points, line)]
+        for line in zip(*known.values())
+      ],
+      'Points of the same queries, with 95% intervals.',
+    )
+
+
+def _in_points(lead) -> str:
+  value, low, high = (100 * lead[key] for key in ('value', 'low', 'high'))
+  return f'{value:+.1f} ({low:.1f} to {high:.1f})'

@@ -64,7 +64,7 @@ CHAPTERS = (
     'Is this embedding nested?',
     'Nesting',
     answers.is_nested,
-    (baselines.baselines,),
+    (baselines.baselines, baselines.leads),
   ),
   Chapter(
     'Can cheap queries use few dimensions?',

@@ -51,7 +51,7 @@ def test_accuracy_at_both_ends_and_where_it_stops_to_rise():
     (0.02, 0.01, 'Yes: '),
     (0.02, -0.004, 'Yes: '),
     (0.02, -0.02, 'In part, PCA keeps more: '),
-    (0.006, 0.1, 'No: '),  # sure at one dim, not of four
+    (0.006, 0.1, 'Not for sure: '),  # at one dim, not of four
     (0.004, 0.1, 'No: '),
     (-0.1, 0.5, 'No: '),
   ],

@@ -120,6 +120,14 @@ def test_markdown_leaves_long_tables_to_the_page(tmp_path, monkeypatch):
   assert text.count('12 lines') == written.count('12 lines') == 12
 
 
+def test_leads_over_rivals_have_a_line_per_dimension(whole):
+  _, text = whole
+  for dim in (8, 12, 16, 32):
+    cells = ['+2.0 (1.5 to 2.5)', '+20.0 (19.5 to 20.5)', '-1.0 (-1.5 to -0.5)']
+    line = ''.join(f'<td>{cell}</td>' for cell in [dim, *cells])
+    assert f'<tr>{line}</tr>' in text
+
+
 def test_every_row_is_in_the_page(whole):
   _, text = whole
   for found in all_rows():
