@@ -9,7 +9,7 @@ Without files the vectors are drawn: classes with a centre each, variance that
 falls with the coordinate, so that prefixes of them are nested.
 
 A promise is kept if the store that is chosen on some queries keeps what was
-asked of every measure on 4,000 fresh ones, over the same rows.
+asked of every measure on 1,500 fresh ones, over the same rows.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from mrl_jax.embed import evidence, files, reductions, vectors
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators.stores import Stores
 
-FRESH = 4000  # queries that a promise is checked on
+FRESH = 1500  # queries that a promise is checked on
 # Kind -> (fall of the deviation per coordinate, spread, turned, queries)
 WORLDS = {
   'nested': (0.9, 0.6, False, 400),
