@@ -272,6 +272,10 @@ def _name_ends(plane, lines: Sequence[Line]) -> None:
     )
 
 
+def _short_numbers(tag: str) -> str:
+  return re.sub(r'(\d+\.\d{2})\d+', r'\1', tag)
+
+
 def _clean(svg: str, title: str) -> str:
   """The drawing alone: no ids, links, fonts; two decimals; page colours."""
   svg = svg[svg.index('<svg') :]
@@ -281,7 +285,8 @@ def _clean(svg: str, title: str) -> str:
   body = re.sub(r'<g id="[^"]*"', '<g', body).replace('xlink:href', 'href')
   body = re.sub(r'font: ([\d.]+)px [^;"]*', r'font-size: \1px', body)
   body = re.sub(r'font-family: [^;\"]*;? ?', '', body)
-  body = re.sub(r'(\d+\.\d{2})\d+', r'\1', body)
+  # Of places, not of the words between tags.
+  body = re.sub(r'<[^>]*>', lambda tag: _short_numbers(tag[0]), body)
   body = re.sub(r'\s*\n\s*', '\n', body)
   for colour, variable in (SLOTS | SHARED).items():
     body = body.replace(colour, variable)

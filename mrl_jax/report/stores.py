@@ -1,5 +1,6 @@
 """stores: quality of each way to store, against bytes and against time."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mrl_jax import rows
@@ -23,7 +24,7 @@ BRIEF = {
   'ndcg': 'nDCG@{}',
 }
 SHORT = {'float32': 'f32', 'float16': 'f16', 'float8': 'f8', 'binary': 'bit'}
-LABELS = 9  # points of a chart that bear a name
+APART = 0.2, 0.08  # between names, of the width and the height of a chart
 TERMS = (
   'Rerank: the best rows by few bytes are ordered anew by whole rows, which '
   'may lie in a file. Names: dims, number format, rows reranked.'
@@ -74,7 +75,7 @@ def _lines(
   lines = []
   for (kind, reranked), of_kind in kinds.items():
     label, colour = REDUCTIONS.get(kind, (kind, INDEXES.get(kind, 6)))
-    of_kind = sorted(of_kind, key=lambda point: point[key])
+    of_kind = _front(of_kind, key, name)
     lines.append(
       charts.Line(
         label + ', reranked' * reranked,
@@ -96,19 +97,33 @@ def _lines(
   return lines
 
 
-def _named(points: Sequence[Mapping], key: str, name: str) -> charts.Line:
-  """Names at the points that no other beats; no line of its own."""
+def _front(points: Sequence[Mapping], key: str, name: str) -> list[Mapping]:
+  """The points that no other beats, from the cheapest on."""
   pairs = [(point[key], point['measures'][name]['value']) for point in points]
-  front = [points[index] for index in rows.front(pairs)]
-  step = -(-len(front) // LABELS)
-  front = front[::-1][::step]
+  return [points[index] for index in rows.front(pairs)]
+
+
+def _named(points: Sequence[Mapping], key: str, name: str) -> charts.Line:
+  """Names at the front of all, where there is room; no line of its own."""
+  front = _front(points, key, name)
+  costs = [math.log(point[key]) for point in points]
+  values = [point['measures'][name]['value'] for point in points]
+  wide, high = max(costs) - min(costs), max(values) - min(values)
+  kept: list[Mapping] = []
+  for point in reversed(front):
+    if not kept or (
+      math.log(kept[-1][key] / point[key]) > APART[0] * wide
+      or kept[-1]['measures'][name]['value'] - point['measures'][name]['value']
+      > APART[1] * high
+    ):
+      kept.append(point)
   return charts.Line(
     '',
-    [point[key] for point in front],
-    [100 * point['measures'][name]['value'] for point in front],
+    [point[key] for point in kept],
+    [100 * point['measures'][name]['value'] for point in kept],
     style='',
     marker='',
-    names=[_short(point) for point in front],
+    names=[_short(point) for point in kept],
   )
 
 

@@ -78,3 +78,10 @@ def test_few_short_names_stand_at_the_ends_apart():
     for n in ('one', 'two', 'three')
   )
   assert min(b - a for a, b in zip(heights, heights[1:])) > 9
+
+
+def test_small_numbers_are_not_cut():
+  line = charts.Line('a', [0.001, 0.002, 0.005], [1, 2, 3])
+  drawn = charts.draw('t', charts.Axes('ms', '%', log_x=True), [line]).svg
+  assert {'0.001', '0.002', '0.005'} <= set(re.findall(r'>([\d.]+)<', drawn))
+  assert not re.search(r'="[^"]*\d\.\d{3}', drawn)
