@@ -28,7 +28,7 @@ WORLDS = {
   'nested': (0.9, 0.6, False, 400),
   'not nested': (0.9, 0.6, True, 400),
   'noisy': (0.97, 1.2, False, 400),
-  'small': (0.9, 0.6, False, 120),
+  'small': (0.9, 0.6, False, 200),
 }
 
 
