@@ -98,7 +98,9 @@ class Baselines:
           found.setdefault('probe_top1', []).append(right)
       for metric, of in found.items():
         values[metric, variant] = np.stack(of)
-        results += _seed_rows(metric, variant, dims, values[metric, variant])
+        results += _seed_rows(
+          metric, variant, dims, values[metric, variant], len(database)
+        )
     folders = {run['dim']: [] for run in runs}
     for run in runs:
       folders[run['dim']].append(run['workdir'])
@@ -203,13 +205,15 @@ def _difference(differences: Float[np.ndarray, 's q']) -> dict[str, float]:
   return {'value': float(differences.mean()), **ends}
 
 
-def _seed_rows(metric, variant, dims, hits: Float[np.ndarray, 's g q']) -> list:
+def _seed_rows(
+  metric, variant, dims, hits: Float[np.ndarray, 's g q'], rows_searched: int
+) -> list:
   """A row per dim: the mean over seeds and queries."""
   results = []
   for g, m in enumerate(dims):
     extra = {'variant': variant}
     if metric == 'recall':
-      extra['k'] = NEIGHBOURS
+      extra['k'] = min(NEIGHBOURS, rows_searched)
     if variant in RANDOM:
       spread = float(np.std(hits[:, g].mean(axis=1)))
       extra |= {'seeds': len(hits), 'spread': spread}

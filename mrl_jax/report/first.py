@@ -53,8 +53,7 @@ def main_table(evaluation):
   """A line per store; without stores per dimension: quality, bytes, time."""
   points, recall, _ = _measured(evaluation)
   if kept := stores.cheapest(evaluation):
-    undecided = headline.undecided(evaluation.rows)
-    yield dataclasses.replace(kept, chosen=None) if undecided else kept
+    yield kept
   elif points:
     yield _table(evaluation, points, recall)
 

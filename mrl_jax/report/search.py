@@ -13,8 +13,7 @@ METHODS = {
 }
 TERMS = (
   'Shortlist: the best rows with few dimensions. Rerank: those again with all. '
-  'Funnel: shortlists that shrink while dimensions grow. HNSW, IVF, Flat: '
-  'indexes of faiss.'
+  'Funnel: shortlists that shrink while dimensions grow.'
 )
 COLUMNS = {
   'method': 'method',

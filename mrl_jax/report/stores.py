@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mrl_jax import rows
-from mrl_jax.report import blocks, charts
+from mrl_jax.report import blocks, charts, headline
 
 # Kind of store -> colour and style; dashed: a shortlist is reranked.
 REDUCTIONS = {
@@ -46,7 +46,7 @@ def _brief(name: str) -> str:
 def joint_front(evaluation):
   """Each measure against bytes held, and against time, the choice marked."""
   points = list(evaluation.detail('stores', 'front'))
-  chosen = evaluation.chosen
+  chosen = _choice(evaluation)
   for name in evaluation.detail('stores', 'measures'):
     for key, words in (
       ('held', 'bytes a row in memory'),
@@ -134,6 +134,13 @@ def _short(point: Mapping) -> str:
   return f'{point["dim"]} {kind}{more}'
 
 
+def _choice(evaluation) -> Mapping | None:
+  """The store decided for; None too where the page recommends none."""
+  if headline.undecided(evaluation.rows):
+    return None
+  return evaluation.chosen
+
+
 def cheapest(evaluation) -> blocks.Table | None:
   """The stores that explain the decision, by bytes held; None without any."""
   points = sorted(
@@ -141,7 +148,7 @@ def cheapest(evaluation) -> blocks.Table | None:
   )
   if not points:
     return None
-  names = list(points[0]['measures'])
+  names, choice = list(points[0]['measures']), _choice(evaluation)
   return blocks.Table(
     [
       'how the rows are kept',
@@ -150,17 +157,19 @@ def cheapest(evaluation) -> blocks.Table | None:
       'in files',
       'ms a query',
     ],
-    [_line(point, names) for point in points],
+    [_line(point, names, point is choice) for point in points],
     _note(evaluation),
-    chosen=next((i for i, p in enumerate(points) if p.get('chosen')), None),
+    chosen=next((i for i, p in enumerate(points) if p is choice), None),
   )
 
 
-def _line(point: Mapping, names: Sequence[str]) -> list[str]:
+def _line(
+  point: Mapping, names: Sequence[str], chosen: bool = False
+) -> list[str]:
   time = point['milliseconds']
   files = point['stored'] - point['held']
   return [
-    point['label'] + ', chosen' * bool(point.get('chosen')),
+    point['label'] + ', chosen' * chosen,
     *(_value(point['measures'][name]) for name in names),
     f'{point["held"]:,.1f}'.removesuffix('.0'),
     f'{files:,.1f}'.removesuffix('.0') if files > 0.05 else '-',

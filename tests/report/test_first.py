@@ -126,6 +126,13 @@ def test_nothing_is_chosen_where_nothing_is_recommended():
   assert only(blocks.Table, contents).chosen is None
 
 
+def test_no_store_is_chosen_where_nothing_is_recommended():
+  flat = [row('knn', 'top1', dim, 0.5) for dim in DIMS]
+  table = only(blocks.Table, screen(flat, advised()))
+  assert table.header[0] == 'how the rows are kept'
+  assert table.chosen is None and 'chosen' not in str(table.lines)
+
+
 def test_without_classes_the_measure_is_recall():
   points = [
     r for r in stores_rows() if r['dim'] > 8 and r['metric'] == 'recall'

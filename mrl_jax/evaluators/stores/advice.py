@@ -129,18 +129,16 @@ def decision(book: Book, limits: dict) -> dict:
     'proving_queries': len(book.halves[1]),
   }
   limited = any(limits.values())
-  if chosen is not None:
+  if chosen is not None and chosen != book.reference:
     status, text = 'proven', _chosen(book, chosen)
-    if chosen == book.reference:
-      status = 'nothing'
   else:
     count = certificate.needed(book.weighed, book.keep)
     total = sum(map(len, book.halves))
     words['needed'] = count
     sure = book.proven(lambda one: one == book.reference) is not None
-    if count is None or count > total or not sure:
+    if not sure:
       status, text = 'few', _few(book, within, count, total)
-    elif limited:
+    elif limited and chosen is None:
       status, text = 'limit', _limit(book, within, limits, asked)
     else:
       status = 'nothing'
