@@ -78,8 +78,9 @@ def is_foreign(where: str | Path) -> bool:
     config = json.loads((path / 'config.json').read_text(encoding='utf-8'))
   except (OSError, ValueError):
     return any(path.glob('*.safetensors*')) or any(path.glob('modules.json'))
-  ours = isinstance(config, dict) and {'encoder', 'task'} <= config.keys()
-  return not ours
+  if not isinstance(config, dict):
+    return False
+  return 'encoder' not in config or 'model_type' in config
 
 
 def _placed(tensor, kind: tables.Kind, leaf: PyTree) -> jax.Array:
