@@ -76,7 +76,8 @@ def _reason(error: Exception) -> str:
   kind = type(error).__name__
   if kind == 'GatedRepoError':
     return 'is gated; accept its terms on its page, then `hf auth login`'
-  if kind == 'RepositoryNotFoundError':
+  status = getattr(getattr(error, 'response', None), 'status_code', None)
+  if kind == 'RepositoryNotFoundError' or status == 401:
     return 'there is no such model, or it is private (then `hf auth login`)'
   if kind == 'RevisionNotFoundError':
     return 'the model has no such revision; leave it out for the newest'

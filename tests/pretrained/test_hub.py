@@ -114,7 +114,7 @@ def test_answers_of_the_hub(constants, monkeypatch, status, code, said):
       pass
 
   with http.server.HTTPServer(('127.0.0.1', 0), Answer) as server:
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     set_server(monkeypatch, constants, server.server_address[1])
     try:
