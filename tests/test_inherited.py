@@ -106,7 +106,7 @@ def test_defaults_take_what_the_folder_says(rows, folder, tmp_path):
   config = config_of(
     folder, encoder={'width': 8, 'dropout': 0.1}, inputs=fields
   )
-  whole = plain(inherited.filled(config, tmp_path / 'run'))
+  whole = plain(inherited.inherit(config, tmp_path / 'run'))
   assert whole['encoder'] == {
     'name': 'bert',
     'weights': str(folder),
@@ -134,8 +134,8 @@ def test_defaults_take_what_the_folder_says(rows, folder, tmp_path):
 
 def test_without_weights_nothing_changes(rows, tmp_path):
   config = config_of('')
-  assert inherited.filled(config, tmp_path) == config
-  assert inherited.filled(schema.complete({}), tmp_path) == schema.complete({})
+  assert inherited.inherit(config, tmp_path) == config
+  assert inherited.inherit(schema.complete({}), tmp_path) == schema.complete({})
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_without_weights_nothing_changes(rows, tmp_path):
 )
 def test_contradictions_are_refused(rows, folder, tmp_path, groups, said):
   with pytest.raises(UsageError, match=said) as error:
-    inherited.filled(config_of(folder, **groups), tmp_path)
+    inherited.inherit(config_of(folder, **groups), tmp_path)
   assert str(folder) in str(error.value)
 
 
@@ -159,7 +159,7 @@ def test_weights_of_a_second_encoder_are_refused(rows, folder, tmp_path):
   with pytest.raises(
     UsageError, match='task.key_encoder.weights=x is not read'
   ):
-    inherited.filled(config, tmp_path)
+    inherited.inherit(config, tmp_path)
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_a_run_starts_from_them_and_then_stands_alone(
 
   for name in ('config.json', 'model.safetensors'):
     (folder / name).unlink()
-  config = inherited.filled(config_of(folder, dims=(2, 8)), work)
+  config = inherited.inherit(config_of(folder, dims=(2, 8)), work)
   assert config.encoder == workdir.read_config(work).encoder
   assert config.inputs.text.length == 16
   code, _, err = run_cli('train', words[0], f'--workdir={tmp_path / "other"}')

@@ -27,7 +27,7 @@ PATTERNS = (
 )
 
 
-def names(where: str) -> bool:
+def is_name(where: str) -> bool:
   """Whether this is a name of the hub."""
   return where.startswith(PREFIX)
 
