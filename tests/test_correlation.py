@@ -109,9 +109,10 @@ def test_intervals_cover(n, trials, tied):
         scores, (guess,) = drawn(rng, n, [rho], tied=tied)
         low, high = correlation.interval(measure(scores, guess))
         right += low <= truth(measure, rho, tied) <= high
-      # 95%, less three deviations of so many trials; Pearson's is a bit
-      # narrow at 20 pairs.
-      assert right / trials >= 0.95 - 3 * math.sqrt(0.05 / trials) - (n < 50) / 50
+      # 95%, less three deviations of so many trials; at 20 pairs Pearson's
+      # is a bit narrow.
+      least = 0.93 if n < 50 else 0.95
+      assert right / trials >= least - 3 * math.sqrt(0.05 / trials)
 
 
 @pytest.mark.parametrize('tied', [False, True])

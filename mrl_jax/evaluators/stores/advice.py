@@ -293,7 +293,8 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
   kept = book.least_kept(best)
   words = (
     f'No store within {bound} surely keeps {in_percent(book.keep)} of '
-    f'{asked}; the best there is, {described(best, book.width)}, keeps {100 * kept:.1f}%.'
+    f'{asked}; the best there is, {described(best, book.width)}, keeps '
+    f'{100 * kept:.1f}%.'
   )
   free = book.proven(lambda one: True)
   if free is not None:
