@@ -19,6 +19,7 @@ RANDOM = {
   'random_subset': reductions.random_coordinates,
   'random_rotation': reductions.random_rotation,
 }
+DIFFERENCE = 'difference', 'difference_low', 'difference_high'
 RIVALS = ('random_subset', 'random_rotation', 'pca')  # of the prefix
 
 Values = Float[np.ndarray, 's g p']  # of draws, dims and pairs
@@ -28,14 +29,16 @@ class Pairs:
   """Correlations of the cosines of pairs with their scores, per dimension.
 
   Rows: 'spearman' and 'pearson'; ties have mid-ranks. Without a variant they
-  are of the prefix and keep a value per pair, see correlation.py. Variants:
+  are of the prefix, keep a value per pair (see correlation.py) and say by how
+  much they differ from full width over the same pairs (`difference`, with its
+  95% interval `difference_low` to `difference_high`). Variants:
   'pca', fitted on the distinct texts that are judged, both sides together (so
   it flatters PCA); 'random_subset' and 'random_rotation', means over seeds,
   their interval is about pairs. Pairs are taken as independent.
 
-  Details: the differences of each dim to full width, and of the prefix to its
-  rivals, over the same pairs; and the cheapest store whose Spearman is surely
-  at least `keep` of that of full width (decision.py).
+  Details: by how much the prefix differs from its rivals over the same pairs,
+  and the cheapest store whose Spearman is surely at least `keep` of that of
+  full width (decision.py).
 
   Args:
     keep: share of Spearman's correlation at full width to be kept.
@@ -79,7 +82,6 @@ class Pairs:
       'pairs': len(pairs),
       'texts': len(texts),
       'seeds': self.seeds,
-      'differences': _to_full(spearman['prefix'][0], dims),
       'nested': _nested(spearman, dims),
     }
     return results, details | decision.details(pairs, dims, self)
@@ -105,7 +107,12 @@ def _rows(metric, way, dims, values: Values) -> list[rows.Row]:
   results = []
   for g, m in enumerate(dims):
     mean = values[:, g].mean(axis=0)
-    extra = {'per_query': mean} if way == 'prefix' else {'variant': way}
+    extra = {'variant': way}
+    if way == 'prefix':
+      extra = {'per_query': mean}
+      if m < dims[-1]:
+        apart = _difference(values[:, g] - values[:, -1])
+        extra |= dict(zip(DIFFERENCE, apart.values()))
     if way in RANDOM:
       spread = float(np.std(values[:, g].mean(axis=1)))
       extra |= {'seeds': len(values), 'spread': spread}
@@ -114,14 +121,6 @@ def _rows(metric, way, dims, values: Values) -> list[rows.Row]:
       rows.make('pairs', metric, m, mean.mean(), interval, len(mean), **extra)
     )
   return results
-
-
-def _to_full(values: Float[np.ndarray, 'g p'], dims) -> list[dict]:
-  """Spearman of each dim less that of the last, over the same pairs."""
-  return [
-    {'dim': m, **_difference((of_dim - values[-1])[None])}
-    for m, of_dim in zip(dims[:-1], values)
-  ]
 
 
 def _nested(spearman, dims) -> dict:

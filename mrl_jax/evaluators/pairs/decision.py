@@ -221,18 +221,16 @@ def _why(tried: Tried, one: Store) -> list[str]:
   """Sentences: the numbers, what the proof takes for granted, PCA."""
   choosing, proving = map(len, tried.halves)
   at = _measured(tried, one)
-  lost = f'at most {100 * max(1 - at["kept_low"], 0):.1f}% lost, 95%'
+  lost = f'at most {100 * max(1 - at["kept_low"], 0):.1f}% lost'
   share = f', {100 * at["kept"]:.1f}% of full width ({lost})'
   if at['kept'] >= 1:
     share = f', no loss seen ({lost})'
   out = [
-    f"It keeps at least {in_percent(tried.keep)} of Spearman's correlation of "
-    f'full width, with 95% confidence: chosen on {choosing:,} pairs, proven on '
-    f'{proving:,} others, both sides of a pair kept this way. On all of them: '
-    f'Spearman x 100 {100 * at["value"]:.1f}{share}.',
-    'The confidence is asymptotic: it takes the mean influence of the pairs '
-    'for normal, and the pairs for independent. It is about the order of '
-    'pairs, not about finding texts among many.',
+    f"It keeps at least {in_percent(tried.keep)} of Spearman's correlation at "
+    'full width, with 95% confidence (asymptotic, for independent pairs): '
+    f'chosen on {choosing:,} pairs, proven on {proving:,} others. On all of '
+    f'them Spearman x 100 is {100 * at["value"]:.1f}{share}.',
+    'This is about the order of pairs, not about finding texts among many.',
   ]
   if one.reduction == 'pca':
     alone = tried.kept(Store('prefix', one.dim, 'float32'))
