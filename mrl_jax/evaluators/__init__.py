@@ -20,6 +20,7 @@ from mrl_jax.evaluators import (
   knn,
   linear,
   lost,
+  pairs,
   probe,
   retrieval,
   robustness,
@@ -44,6 +45,7 @@ EVALUATORS = {
   'stores': stores.Stores,
   'lost': lost.Lost,
   'examples': examples.Examples,
+  'pairs': pairs.Pairs,
 }
 
 # What most people ask; `--quick` runs these only, with these options.
@@ -53,4 +55,5 @@ QUICK = {
   'baselines': {'probe': False},
   'stores': {'indexes': False},
   'lost': {},
+  'pairs': {},
 }
