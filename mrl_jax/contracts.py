@@ -77,8 +77,8 @@ class Input(Protocol):
       {'image_size': (28, 28), 'channels': 1}. They become its arguments.
 
   An input may keep `Openable`, `Sized`, `Drawable` and `Mixable` too. Its class
-  attribute `files`, if it has one, names the options that are paths of files
-  which a model needs; they are kept with it.
+  may have `files`, a mapping from each option that names a file to a function
+  of the option that returns the file's path: a model keeps copies of them.
   """
 
   shape: PyTree

@@ -11,12 +11,36 @@ from typing import Any
 import jax
 import numpy as np
 
+from mrl_jax.contracts import Values
 from mrl_jax.inputs import texts
 from mrl_jax.shapes import Bool, Int
 
 FILE = 'tokenizer.json'
 LENGTH = 512  # of a tokenizer whose file names none
 TOGETHER = 256  # texts: what is cut off one is kept until all are tokenised
+
+
+def _find(given: str) -> Path:
+  """The tokenizer file itself, or the one in a folder.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  path = Path(given).expanduser()
+  if not given:
+    raise ValueError(
+      f"tokenizer='' names no file; give the path of a {FILE}, or of a folder "
+      'that holds one'
+    )
+  if path.is_dir():
+    path = path / FILE
+  if not path.is_file():
+    raise ValueError(
+      f'tokenizer={given!r}: {path} is not there; give the path of a {FILE} '
+      '(transformers writes one: AutoTokenizer.from_pretrained(NAME)'
+      '.save_pretrained(FOLDER))'
+    )
+  return path
 
 
 class Text:
@@ -39,7 +63,7 @@ class Text:
       range.
   """
 
-  files = ('tokenizer',)
+  files = {'tokenizer': _find}
 
   def __init__(
     self,
@@ -48,7 +72,7 @@ class Text:
     length: int = 0,
     lengths: Sequence[int] = (),
   ):
-    self.tokenizer = _load(find_tokenizer(tokenizer))
+    self.tokenizer = _load(_find(tokenizer))
     self.prompt = prompt
     if problem := texts.fault(prompt, blank=True):
       raise ValueError(f'prompt={prompt!r} {problem}')
@@ -74,7 +98,7 @@ class Text:
     }
     self.facts = {'vocabulary': max(numbers, default=0) + 1, 'length': length}
 
-  def open(self, given: Any) -> texts.Texts:
+  def open(self, given: Any) -> Values:
     """The texts in what a person gives: see `texts.open_texts`."""
     return texts.open_texts(given)
 
@@ -128,29 +152,6 @@ class Text:
       tokens[i, : len(row)] = row
       mask[i, : len(row)] = True
     return {'tokens': tokens, 'mask': mask}
-
-
-def find_tokenizer(given: str) -> Path:
-  """The tokenizer file itself, or the one in a folder.
-
-  Raises:
-    ValueError: if there is none.
-  """
-  path = Path(given).expanduser()
-  if not given:
-    raise ValueError(
-      f"tokenizer='' names no file; give the path of a {FILE}, or of a folder "
-      'that holds one'
-    )
-  if path.is_dir():
-    path = path / FILE
-  if not path.is_file():
-    raise ValueError(
-      f'tokenizer={given!r}: {path} is not there; give the path of a {FILE} '
-      '(transformers writes one: AutoTokenizer.from_pretrained(NAME)'
-      '.save_pretrained(FOLDER))'
-    )
-  return path
 
 
 def _load(path: Path):

@@ -44,7 +44,7 @@ def fault(value: Any, blank: bool = False) -> str:
   """
   if not isinstance(value, str):
     missing = value is None or value != value
-    kind = 'missing' if missing else f'a {type(value).__name__}, not a string'
+    kind = 'missing' if missing else f'of type {type(value).__name__}'
     return f'is {kind}; give a string, or remove the row'
   if not blank and not value.strip():
     return 'is empty; an empty text has no meaning: remove the row'
@@ -88,10 +88,11 @@ def open_texts(given: Any) -> Values:
     given = given.tolist()
   if not isinstance(given, Sequence):
     raise UsageError(
-      f'a {type(given).__name__} is not texts; give a list of strings, or the '
+      f'{type(given).__name__} is not a list of texts; give strings, or the '
       'path of a file'
     )
-  _check(given, 'text', 0)
+  if isinstance(given, list | tuple):  # others are read when asked for
+    _check(given, 'text', 0)
   return Texts(given)
 
 
@@ -102,14 +103,28 @@ def _check(values: Iterable, where: str, first: int) -> None:
 
 
 def _read(path: Path, kind: str, key: str) -> Texts:
-  if not path.is_file():
+  if not _there(path):
     raise UsageError(
       f'{path} is not there; check the path, or give a list: [text]'
     )
+  found = _texts(path, kind, key)
+  if not found:
+    raise UsageError(f'{path} has no texts; write one per line or row')
+  return found
+
+
+def _there(path: Path) -> bool:
+  try:
+    return path.is_file()
+  except OSError:  # a name that is too long
+    return False
+
+
+def _texts(path: Path, kind: str, key: str) -> Texts:
   if kind == 'parquet':
-    return _column(path, *_parquet(path, key), 'row', 0)
+    return _column(path, _parquet(path, key), 0)
   if kind in ('csv', 'tsv'):
-    return _column(path, *_table(path, kind, key), 'row', 1)
+    return _column(path, _table(path, kind, key), 1)
   if kind == 'txt' and key:
     raise UsageError(f'{path}:{key}: a .txt file has no keys; drop ":{key}"')
   lines = re.split('\r\n|\r|\n', _decoded(path))
@@ -160,9 +175,14 @@ def _records(
   return values, ids if len(ids) == len(values) else []
 
 
-def _column(path: Path, column, ids, noun: str, first: int) -> Texts:
-  """Texts of a pyarrow column of strings, decoded when they are asked for."""
+def _column(path: Path, columns: tuple, first: int) -> Texts:
+  """Texts of a pyarrow column of strings, decoded when they are asked for.
+
+  `columns` are that one and the ids or None; `first` is the number of a row.
+  """
   import pyarrow
+
+  column, ids = columns
 
   try:
     column = column.cast(pyarrow.large_string())
@@ -171,7 +191,7 @@ def _column(path: Path, column, ids, noun: str, first: int) -> Texts:
     raise UsageError(
       f'{path}: its column of {column.type} is not UTF-8 text: {error}'
     ) from error
-  _check((v.as_py() for v in column), f'{path}: the text of {noun}', first)
+  _check((v.as_py() for v in column), f'{path}: the text of row', first)
   names = [str(i) for i in range(first, first + len(column))]
   if ids is not None and not ids.null_count:
     names = [str(value.as_py()) for value in ids]
@@ -197,7 +217,7 @@ def _parquet(path: Path, key: str) -> tuple:
       f'{path}:{key} is a column of {kind}; choose one of strings, out of '
       + ', '.join(file.schema_arrow.names)
     )
-  return table.column(key), name and table.column(name)
+  return table.column(key), table.column(name) if name else None
 
 
 def _table(path: Path, kind: str, key: str) -> tuple:
@@ -224,7 +244,7 @@ def _table(path: Path, kind: str, key: str) -> tuple:
     table = csv.read_csv(path, read, parse, convert)
   except (pyarrow.ArrowException, OSError) as error:
     raise UsageError(f'{path} cannot be read: {_line(error)}') from error
-  return table.column(key), name and table.column(name)
+  return table.column(key), table.column(name) if name else None
 
 
 def _keys(path: Path, key: str, columns: Sequence[str]) -> tuple[str, str]:
