@@ -13,7 +13,7 @@ import numpy as np
 
 from mrl_jax.contracts import Values
 from mrl_jax.inputs import texts
-from mrl_jax.shapes import Bool, Int
+from mrl_jax.shapes import Int
 
 FILE = 'tokenizer.json'
 LENGTH = 512  # of a tokenizer whose file names none
@@ -102,11 +102,11 @@ class Text:
     """The texts in what a person gives: see `texts.open_texts`."""
     return texts.open_texts(given)
 
-  def train(self, value: str, rng: np.random.Generator) -> dict:
+  def train(self, value: Any, rng: np.random.Generator) -> dict:
     """The same as `evaluate`."""
     return self.evaluate(value)
 
-  def evaluate(self, value: str) -> dict:
+  def evaluate(self, value: Any) -> dict:
     """The tokens of a text.
 
     Raises:
@@ -116,7 +116,7 @@ class Text:
     arrays = self._padded([self.tokenizer.encode(self.prompt + value).ids])
     return {name: array[0] for name, array in arrays.items()}
 
-  def evaluate_all(self, values: Sequence[str]) -> dict:
+  def evaluate_all(self, values: Sequence) -> dict:
     """The tokens of several texts, stacked: faster than one by one."""
     for value in values:
       self._check(value)
@@ -132,7 +132,7 @@ class Text:
 
   def size(self, arrays: dict) -> Int[np.ndarray, '...']:
     """The number of tokens of each text in the arrays."""
-    return arrays['mask'].sum(-1)
+    return np.asarray(arrays['mask'].sum(-1))
 
   def cut(self, arrays: dict, size: int) -> dict:
     """The first `size` tokens of every text."""
@@ -145,7 +145,7 @@ class Text:
   def _padded(self, rows: Sequence[Sequence[int]]) -> dict:
     shape = len(rows), self.sizes[-1]
     tokens = np.full(shape, self.padding, np.int32)
-    mask: Bool[np.ndarray, 'b n'] = np.zeros(shape, bool)
+    mask = np.zeros(shape, bool)
     for i, row in enumerate(rows):
       if not row:
         raise ValueError('its text has no tokens; remove it')
@@ -174,7 +174,11 @@ def _sizes(given: tuple[int, ...], length: int) -> tuple[int, ...]:
     given = tuple(sorted(powers + [p // 2 * 3 for p in powers[1:]]))
     given = tuple(size for size in given if size < length)
   whole = all(isinstance(size, int) and size > 0 for size in given)
-  if not whole or list(given) != sorted(set(given)) or max(given) > length:
+  if (
+    not whole
+    or list(given) != sorted(set(given))
+    or max(given, default=0) > length
+  ):
     raise ValueError(
       f'lengths={given} must be whole numbers that increase, from 1 to the '
       f'length {length}'

@@ -22,10 +22,11 @@ class Texts(Sequence):
   """Strings with a name each.
 
   Attributes:
+    texts: a sequence of strings, or a column of pyarrow.
     names: of each, its id or its number.
   """
 
-  def __init__(self, texts: Sequence, names: Sequence[str] | None = None):
+  def __init__(self, texts: Any, names: Sequence[str] | None = None):
     self.texts = texts
     self.names = names or [str(i) for i in range(len(texts))]
 
