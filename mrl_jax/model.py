@@ -24,6 +24,7 @@ from mrl_jax import (
   facts,
   foreign,
   nested,
+  pretrained,
   progress,
   saved,
   schema,
@@ -55,9 +56,11 @@ class Predictions(NamedTuple):
 
 
 def load(path: str | Path, step: int | None = None) -> 'Model':
-  """The model in a run's folder, or in one that `Model.save` wrote.
+  """The model of a run, one that `Model.save` wrote, or one of others.
 
   Args:
+    path: a folder, or what `pretrained.read` takes: a folder of transformers,
+      sentence-transformers or model2vec, or hf:OWNER/NAME.
     step: of a run, the newest by default. Of a run that keeps a moving average
       of its variables, that is what is loaded.
 
@@ -65,22 +68,43 @@ def load(path: str | Path, step: int | None = None) -> 'Model':
     UsageError: if there is no such model, or its files do not fit together.
   """
   progress.quiet()
+  if pretrained.is_foreign(path):
+    return _imported(path, step)
   folder = Path(path).expanduser()
   config = workdir.read_config(folder)
-  config.mesh = ConfigDict({'data': -1, 'fsdp': 1, 'tensor': 1})
   known = facts.read(folder) or build.source_facts(config)
-  parts = build.model(config, known)
-  shapes = jax.eval_shape(parts.task.init, jax.random.key(0))
-  placed = state.place(shapes, parts.mesh)
+  parts, placed = _built(config, known)
   if (folder / saved.FILE).exists():
-    if step is not None:
-      raise UsageError(f'step={step}: {folder} is a saved model of one step')
+    _check_step(step, folder)
     variables, step = saved.read_variables(folder / saved.FILE, placed)
   else:
     variables, step = checkpoint.restore_best(
       folder / 'checkpoints', step, placed
     )
   return Model(config, known, parts, variables, step)
+
+
+def _imported(where: str | Path, step: int | None) -> 'Model':
+  """A model that others trained."""
+  _check_step(step, where)
+  imported = pretrained.read(where)
+  config = schema.complete(imported.config)
+  known = Facts({field: {} for field in config.inputs})
+  parts, placed = _built(config, known)
+  return Model(config, known, parts, imported.variables(placed), 0)
+
+
+def _built(config: ConfigDict, known: Facts) -> tuple:
+  """(the parts of a model on all devices, where its variables belong)."""
+  config.mesh = ConfigDict({'data': -1, 'fsdp': 1, 'tensor': 1})
+  parts = build.model(config, known)
+  shapes = jax.eval_shape(parts.task.init, jax.random.key(0))
+  return parts, state.place(shapes, parts.mesh)
+
+
+def _check_step(step: int | None, where: str | Path) -> None:
+  if step is not None:
+    raise UsageError(f'step={step}: {where} is a saved model of one step')
 
 
 class Model:
