@@ -138,8 +138,9 @@ def _embed(options, words) -> int:
   if output.suffix != '.npy':
     raise errors.UsageError(f'--output={output} must end in .npy')
   model = door.load(options.model, options.step)
-  values = model.open(options.inputs)
-  embeddings = model.embed(values, options.dim, options.normalise)
+  field = options.field or ''
+  values = model.open(Path(options.inputs), field)
+  embeddings = model.embed(values, options.dim, options.normalise, field=field)
   names = output.with_suffix('.txt')
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
