@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mrl_jax.data import tables, texts
-from mrl_jax.data.texts import Texts
+from mrl_jax.data.texts import StoredTexts
 from mrl_jax.errors import UsageError
 
 TEXTS = ('.jsonl', '.jsonl.gz', '.parquet')
@@ -49,8 +49,8 @@ class JudgedSet:
   """
 
   name: str
-  queries: Texts
-  corpus: Texts
+  queries: StoredTexts
+  corpus: StoredTexts
   qrels: Judgements
   notes: tuple[str, ...]
 
@@ -124,8 +124,8 @@ def _judgement_files(folder: Path) -> tuple[list[Path], list[str]]:
   ends = (*TABLES, *TEXTS)
   splits: dict[str, list[Path]] = {}
   for path in sorted((folder / 'qrels').glob('*')):
-    if tables.kind(path) in ends:
-      name = path.name.lower().removesuffix(tables.kind(path))
+    if tables.ending(path) in ends:
+      name = path.name.lower().removesuffix(tables.ending(path))
       splits.setdefault(name.partition('-')[0], []).append(path)
   for end in ends:
     if not splits and (path := folder / f'qrels{end}').is_file():
@@ -139,7 +139,7 @@ def _judgement_files(folder: Path) -> tuple[list[Path], list[str]]:
     )
   name = next((s for s in SPLITS if s in splits), next(iter(splits)))
   files = splits[name]
-  if len({tables.kind(path) for path in files}) > 1:
+  if len({tables.ending(path) for path in files}) > 1:
     raise UsageError(
       f'{folder / "qrels"} has {" and ".join(path.name for path in files)}; '
       'keep one of them'
@@ -161,7 +161,7 @@ def _judgements(paths: Sequence[Path]) -> Judgements:
   qrels: Judgements = {}
   places: dict[tuple[str, str], str] = {}
   for path in paths:
-    read_rows = _table if tables.kind(path) in TABLES else _records
+    read_rows = _table if tables.ending(path) in TABLES else _records
     for where, query, passage, grade in read_rows(path):
       row = f'{path}, {where}'
       known = qrels.setdefault(query, {})
@@ -252,7 +252,7 @@ def _grade(value, row: str) -> float:
 
 
 def _oddities(
-  qrels: Judgements, known: Judgements, corpus: Texts, path: Path
+  qrels: Judgements, known: Judgements, corpus: StoredTexts, path: Path
 ) -> list[str]:
   """Sentences about judgements of nothing, and passages of no text.
 

@@ -41,7 +41,7 @@ class ScoredTexts:
   @property
   def name(self) -> str:
     """The name of the file without its end."""
-    return self.path.name.removesuffix(tables.kind(self.path)) or 'pairs'
+    return self.path.name.removesuffix(tables.ending(self.path)) or 'pairs'
 
   @property
   def fingerprint(self) -> str:
@@ -135,8 +135,8 @@ def _score(value, row: str) -> float | None:
   return None if math.isnan(score) else score
 
 
-def _rows(path: Path) -> Iterator[tables.Named]:
-  kind = tables.kind(path).removesuffix('.gz')
+def _rows(path: Path) -> Iterator[tables.PlacedRow]:
+  kind = tables.ending(path).removesuffix('.gz')
   if kind not in ('.tsv', '.csv'):
     yield from tables.rows(path)
     return
@@ -144,7 +144,7 @@ def _rows(path: Path) -> Iterator[tables.Named]:
     yield from (_tsv if kind == '.tsv' else _csv)(file, path)
 
 
-def _tsv(file, path: Path) -> Iterator[tables.Named]:
+def _tsv(file, path: Path) -> Iterator[tables.PlacedRow]:
   header: list[str] | None = None
   for line in tables.lines(file, path):
     fields = line.text.split('\t')
@@ -154,7 +154,7 @@ def _tsv(file, path: Path) -> Iterator[tables.Named]:
     yield _named(f'line {line.number}', header, fields, path)
 
 
-def _csv(file, path: Path) -> Iterator[tables.Named]:
+def _csv(file, path: Path) -> Iterator[tables.PlacedRow]:
   """Fields between commas, in quotes where they hold one, or a new line."""
   with io.TextIOWrapper(file, encoding='utf-8-sig', newline='') as text:
     reader = csv.reader(text, strict=True)
@@ -171,10 +171,10 @@ def _csv(file, path: Path) -> Iterator[tables.Named]:
       ) from error
 
 
-def _named(where, header, fields, path: Path) -> tables.Named:
+def _named(where, header, fields, path: Path) -> tables.PlacedRow:
   if len(fields) != len(header):
     raise UsageError(
       f'{path}, {where} has {len(fields)} fields where the header names '
       f'{len(header)}; is the file cut off?'
     )
-  return tables.Named(where, dict(zip(header, fields)))
+  return tables.PlacedRow(where, dict(zip(header, fields)))

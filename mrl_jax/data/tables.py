@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 4096  # decoded of a Parquet file
 LONE = re.compile('[\ud800-\udfff]')  # halves of letters, which nothing encodes
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
   """A line that is not blank.
 
   Attributes:
@@ -38,14 +38,14 @@ class Line(NamedTuple):
   text: str
 
 
-class Named(NamedTuple):
+class PlacedRow(NamedTuple):
   """A row and where it stands, like 'line 3'."""
 
   where: str
   values: dict[str, Any]
 
 
-def kind(path: Path) -> str:
+def ending(path: Path) -> str:
   """The end of a file's name, '.jsonl.gz' with both of its parts."""
   name = path.name.lower()
   both = name.endswith('.gz')
@@ -59,11 +59,11 @@ def opened(path: Path) -> BinaryIO:
     UsageError: if it cannot be read.
   """
   try:
-    if not kind(path).endswith('.gz'):
+    if not ending(path).endswith('.gz'):
       return path.open('rb')
     with contextlib.ExitStack() as stack:
       whole = stack.enter_context(tempfile.TemporaryFile())
-      with gzip.open(path) as packed:
+      with gzip.open(path, 'rb') as packed:
         shutil.copyfileobj(packed, whole)
       whole.seek(0)
       stack.pop_all()  # it stays open
@@ -80,7 +80,7 @@ def mapped(file: BinaryIO) -> bytes | mmap.mmap:
   return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def lines(file: Iterable[bytes], path: Path) -> Iterator[Line]:
+def lines(file: Iterable[bytes], path: Path) -> Iterator[TextLine]:
   """The lines of a file of UTF-8 that are not blank.
 
   Raises:
@@ -95,11 +95,11 @@ def lines(file: Iterable[bytes], path: Path) -> Iterator[Line]:
         f'{path}, line {number} is not UTF-8 text; save the file so'
       ) from error
     if (text := text.rstrip('\r\n')) and not text.isspace():
-      yield Line(number, start, text)
+      yield TextLine(number, start, text)
     start += len(line)
 
 
-def parsed(line: Line, path: Path) -> dict[str, Any]:
+def parsed(line: TextLine, path: Path) -> dict[str, Any]:
   """The JSON object of a line.
 
   Raises:
@@ -119,26 +119,26 @@ def parsed(line: Line, path: Path) -> dict[str, Any]:
   return values
 
 
-def rows(path: Path) -> Iterator[Named]:
+def rows(path: Path) -> Iterator[PlacedRow]:
   """The rows of a file of JSON lines or Parquet, one at a time.
 
   Raises:
     UsageError: if it is of another kind, or cannot be read.
   """
-  if kind(path) == '.parquet':
+  if ending(path) == '.parquet':
     yield from _parquet(path)
-  elif kind(path) in JSON_LINES:
+  elif ending(path) in JSON_LINES:
     with opened(path) as file:
       for line in lines(file, path):
-        yield Named(f'line {line.number}', parsed(line, path))
+        yield PlacedRow(f'line {line.number}', parsed(line, path))
   else:
     raise UsageError(
-      f'{path}: files of kind {kind(path)!r} are not read; use '
+      f'{path}: files of kind {ending(path)!r} are not read; use '
       f'{", ".join(KINDS)}'
     )
 
 
-def _parquet(path: Path) -> Iterator[Named]:
+def _parquet(path: Path) -> Iterator[PlacedRow]:
   import pyarrow
   from pyarrow import parquet
 
@@ -153,7 +153,7 @@ def _parquet(path: Path) -> Iterator[Named]:
       for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
         for values in batch.to_pylist():
           number += 1
-          yield Named(f'row {number}', values)
+          yield PlacedRow(f'row {number}', values)
   except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
     raise UsageError(
       f'{path} cannot be read: {str(error).splitlines()[0]}'

@@ -1,4 +1,4 @@
-"""Texts by id that stay in their file: each is read when it is asked for.
+"""StoredTexts by id that stay in their file: each is read when it is asked for.
 
 A passage of a corpus is its title and its text, joined by a space, as BEIR and
 MTEB join them.
@@ -24,8 +24,8 @@ BYTES = 8  # of a fingerprint
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Texts(Sequence):
-  """Texts of one side of a judged set, in the order of their file.
+class StoredTexts(Sequence):
+  """StoredTexts of one side of a judged set, in the order of their file.
 
   Attributes:
     ids: of each, str.
@@ -72,7 +72,7 @@ def read(
   paths: Sequence[Path],
   keys: tuple[str, ...],
   wanted: Collection[str] | None = None,
-) -> Texts:
+) -> StoredTexts:
   """The texts of files (several are parts of one), checked in one pass.
 
   Args:
@@ -83,15 +83,15 @@ def read(
     UsageError: naming the file and the line of what cannot be used, and both
       lines of an id that repeats.
   """
-  plain = len(paths) == 1 and tables.kind(paths[0]) in tables.JSON_LINES
+  plain = len(paths) == 1 and tables.ending(paths[0]) in tables.JSON_LINES
   with tables.opened(paths[0]) if plain else tempfile.TemporaryFile() as file:
     places = _plain(paths[0], file) if plain else _spooled(paths, keys, file)
     kept = _kept(places, keys, wanted)
-    return Texts(keys=keys, content=tables.mapped(file), **kept)
+    return StoredTexts(keys=keys, content=tables.mapped(file), **kept)
 
 
 def _kept(places: Iterator[tuple], keys: tuple[str, ...], wanted) -> dict:
-  """What Texts holds of the rows that are wanted."""
+  """What StoredTexts holds of the rows that are wanted."""
   seen: dict[str, str] = {}
   hasher = hashlib.blake2b(digest_size=BYTES)
   ids, starts, empty = [], [], []
