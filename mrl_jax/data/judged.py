@@ -104,6 +104,22 @@ def read(folder: str | Path) -> JudgedSet:
   return JudgedSet(folder.resolve().name, queries, corpus, known, tuple(notes))
 
 
+def read_all(folders: Sequence[str | Path]) -> tuple[JudgedSet, ...]:
+  """The judged sets of several folders.
+
+  Raises:
+    UsageError: as `read`, and if two have one name.
+  """
+  sets = tuple(read(folder) for folder in folders)
+  names = [one.name for one in sets]
+  if len(set(names)) < len(names):
+    raise UsageError(
+      f'the judged sets {", ".join(map(str, folders))} share a name; name each '
+      'folder in its own way'
+    )
+  return sets
+
+
 def _files(folder: Path, name: str) -> list[Path]:
   """The files of one side; several are parts."""
   for end in TEXTS:

@@ -91,9 +91,8 @@ class KeptVectors:
         embed(texts[slab], rows[slab])
         wrong = np.flatnonzero(~np.isfinite(rows[slab]).all(axis=1))
         if len(wrong):
-          raise UsageError(
-            f'the model embeds {str(names[start + wrong[0]])!r} as NaN or infinity'
-          )
+          name = str(names[start + wrong[0]])
+          raise UsageError(f'the model embeds {name!r} as NaN or infinity')
         rows.flush()
         self._write(slab.stop)
         now = time.perf_counter()
