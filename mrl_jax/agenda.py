@@ -30,6 +30,7 @@ SECONDS = {
   'stores': (8, 4),
   'lost': (1, 0.1),
   'examples': (2, 0),
+  'pairs': (2, 0),
 }
 UNKNOWN = (1, 1)
 ALL_ROWS = ('knn', 'retrieval')  # the others draw rows where there are many

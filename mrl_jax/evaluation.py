@@ -14,7 +14,7 @@ from mrl_jax.embed.evidence import Evidence
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.job import Job, answer
 from mrl_jax.report import compare as comparison
-from mrl_jax.report import headline, page, tables
+from mrl_jax.report import curves, headline, page, tables
 from mrl_jax.report import results as files
 from mrl_jax.state import TrainState
 
@@ -204,8 +204,10 @@ def publish(
   """Writes results, curves, pictures and the page; prints the table."""
   files.write(folder, results, details)
   report = page.write(folder, workdir)
-  title = f'step {step}, %' if step else '%'
-  advice = details.get('stores', {}).get('decision', {}).get('text', '')
+  unit = curves.unit(curves.main(results))
+  title = f'step {step}, {unit}' if step else unit
+  _, decision = files.decision(details)
+  advice = decision.get('text', '')
   if undecided := headline.undecided(results):
     print(f'\nnote: {undecided}')
     advice = ''

@@ -45,8 +45,7 @@ def evaluate(
   """The report on anybody's vectors or model, as `eval.py` writes it.
 
   Args:
-    embeddings: [n d] numbers, or the path of a file. None if a `model` makes
-      them.
+    embeddings: [n d] numbers, or the path of a file; None with a `model`.
     labels: of each row a whole number or a word, or the path of a file.
     queries, query_labels: vectors that search; by default some rows are held
       out for it.

@@ -6,6 +6,7 @@ import re
 import ir_measures
 import numpy as np
 import pytest
+import scipy.stats
 from ml_collections import ConfigDict
 
 import mrl_jax
@@ -172,6 +173,55 @@ def test_vectors_on_disk_give_what_the_model_gives(tmp_path, run_cli, model):
   ]
   assert said[0]['data'] == said[1]['data']
   assert 'unpaired' not in (both / 'compare.md').read_text(encoding='utf-8')
+
+
+def pairs_of(path, count=40, seed=0):
+  """Scored pairs of random words, some of which are in several pairs."""
+  rng = np.random.default_rng(seed)
+  known = [' '.join(f'w{i}' for i in rng.integers(0, 80, 4)) for _ in range(30)]
+  lines = [
+    '\t'.join([known[i], known[j], f'{s:g}'])
+    for i, j, s in zip(
+      *rng.integers(0, 30, (2, count)), rng.integers(0, 6, count)
+    )
+  ]
+  path.write_text('sentence1\tsentence2\tscore\n' + '\n'.join(lines))
+  return known, [line.split('\t') for line in lines]
+
+
+def test_pairs_are_scored_as_scipy_does(tmp_path, run_cli, model):
+  """By a model, which encodes a text once, and by vectors on disk."""
+  known, pairs = pairs_of(tmp_path / 'sts.tsv')
+  words = f'--pairs={tmp_path / "sts.tsv"}', '--dims=4,16', '--only=pairs,knn'
+  first, second = tmp_path / 'first', tmp_path / 'second'
+  code, _, err = run_cli('eval', '--model=m', *words, f'--output={first}')
+  assert code == 0, err
+  used = {text for one, other, _ in pairs for text in (one, other)}
+  assert len(model.asked) == len(used) == len(set(model.asked))
+  sides = [
+    np.stack([model.vector(p[i], 'text') for p in pairs]) for i in (0, 1)
+  ]
+  scores = [float(p[2]) for p in pairs]
+  for m in (4, 16):
+    one, other = (vectors.unit(side, m) for side in sides)
+    wanted = scipy.stats.spearmanr((one * other).sum(axis=1), scores)[0]
+    found = values(first, 'pairs/spearman')[m]
+    assert found == pytest.approx(wanted, abs=1e-6)
+  found = results.read(first / 'eval' / '0')
+  assert {row['evaluator'] for row in found} == {'pairs'}
+  np.save(
+    tmp_path / 'x.npy', np.stack([model.vector(t, 'text') for t in known])
+  )
+  (tmp_path / 'x.txt').write_text('\n'.join(known))
+  words += f'--embeddings={tmp_path / "x.npy"}', f'--ids={tmp_path / "x.txt"}'
+  code, _, err = run_cli('eval', *words, f'--output={second}')
+  assert code == 0, err
+  again = values(second, 'pairs/spearman')
+  assert values(first, 'pairs/spearman') == pytest.approx(again, abs=1e-9)
+  code, _, err = run_cli(
+    'eval', '--compare', first, second, f'--output={tmp_path / "both"}'
+  )
+  assert code == 0, err
 
 
 def test_texts_without_a_vector_are_counted(tmp_path, run_cli, model):

@@ -20,6 +20,7 @@ from mrl_jax.evaluators import (
   knn,
   linear,
   lost,
+  pairs,
   probe,
   retrieval,
   robustness,
@@ -46,6 +47,7 @@ EVALUATORS = {
   'stores': stores.Stores,
   'lost': lost.Lost,
   'examples': examples.Examples,
+  'pairs': pairs.Pairs,
 }
 
 # What most people ask; `--quick` runs these only, with these options.
@@ -55,4 +57,5 @@ QUICK = {
   'baselines': {'probe': False},
   'stores': {'indexes': False},
   'lost': {},
+  'pairs': {},
 }

@@ -86,6 +86,8 @@ def extent(evaluation) -> str:
       default=0,
     ),
     'classes': _largest(evaluation, CLASSES),
+    'pairs': evaluation.detail('pairs', 'pairs', 0),
+    'texts': evaluation.detail('pairs', 'texts', 0),
   }
   counts = [f'{count:,} {noun}' for noun, count in known.items() if count]
   source = _source(evaluation)
@@ -173,9 +175,10 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   """The drawing of these rows."""
   name, noun = rows.curve_name(points[0]), _noun(points[0])
   lines = curves.lines(noun, points, curves.colour(name))
+  correlated = curves.correlated(name)
   axes = charts.Axes(
     curves.DIMENSIONS,
-    '%',
+    curves.headed(curves.short(name), name) if correlated else '%',
     dims=curves.dims(*lines),
     values=True,
     chosen=None if chosen is None else chosen['dim'],
@@ -186,7 +189,7 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   note += ' Open points were not trained.' * any(it.hollow for it in lines)
   title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
   picture = charts.draw(title, axes, lines, note)
-  alt = 'Accuracy by dimension'
+  alt = 'Correlation by dimension' if correlated else 'Accuracy by dimension'
   return dataclasses.replace(picture, file=PICTURE, alt=alt)
 
 
@@ -198,7 +201,9 @@ def _table(
   times = _times(evaluation)
   columns = {
     'dims': [f'{row["dim"]:g}' for row in points],
-    f'{_noun(points[0])}, %': [_short(row) for row in points],
+    curves.headed(_noun(points[0]), rows.curve_name(points[0])): [
+      _short(row) for row in points
+    ],
   }
   if recall:
     columns[f'{_noun(recall[0])}, %'] = [
