@@ -7,11 +7,9 @@ A model needs its run's folder, or one that `save` wrote, but not the data it
 learned from.
 """
 
-import argparse
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,14 +18,11 @@ from ml_collections import ConfigDict
 from mrl_jax import (
   build,
   checkpoint,
-  evaluation,
   facts,
-  foreign,
   nested,
   pretrained,
   progress,
   saved,
-  schema,
   sharding,
   state,
   workdir,
@@ -35,8 +30,6 @@ from mrl_jax import (
 from mrl_jax.contracts import Facts, Openable, Values
 from mrl_jax.embed import windows
 from mrl_jax.errors import UsageError
-from mrl_jax.report import headline, results
-from mrl_jax.rows import Row
 from mrl_jax.shapes import Float, Int
 from mrl_jax.variables import Variables
 
@@ -277,88 +270,3 @@ class Model:
         f'dim={dim} is not in 1 to {self.width}; trained are {trained}'
       )
     return int(dim)
-
-
-class Report(NamedTuple):
-  """What `evaluate` has found.
-
-  Attributes:
-    values: by flat name, like 'knn/top1/d8'.
-    page: the report, to be opened in a browser.
-    rows: the result rows, each with its interval.
-    decision: which store to deploy, in `text`, with `why` and `status`; empty
-      where `stores` did not run, or classes do not tell dimensions apart.
-  """
-
-  values: dict[str, float]
-  page: Path
-  rows: list[Row]
-  decision: Mapping[str, Any]
-
-
-def evaluate(
-  embeddings,
-  labels=None,
-  queries=None,
-  query_labels=None,
-  output: str | Path = 'runs/vectors',
-  only: Sequence[str] = (),
-  fresh: bool = False,
-  **options,
-) -> Report:
-  """The report on anybody's vectors, as `eval.py --embeddings` writes it.
-
-  Args:
-    embeddings: [n d] numbers, or the path of a file.
-    labels: of each row a whole number or a word, or the path of a file.
-    queries, query_labels: vectors that search; by default some rows are held
-      out for it.
-    output: the folder that is written; what is done there is kept.
-    only: names of evaluators, () for all.
-    fresh: whether what is done is done anew, and an evaluation of other
-      vectors cleared.
-    options: `dims`, `codes`, `ids` and `query_ids` as eval.py takes them, and
-      keys of the config, like **{'eval.stores.keep': 0.9}.
-
-  Raises:
-    UsageError: for what cannot be used, in one line.
-  """
-  progress.quiet()
-  dims, codes = options.pop('dims', None), options.pop('codes', None)
-  given = {
-    'embeddings': embeddings,
-    'labels': labels,
-    'queries': queries,
-    'query_labels': query_labels,
-    'ids': options.pop('ids', None),
-    'query_ids': options.pop('query_ids', None),
-  }
-  if only:
-    options['eval.only'] = only
-  words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
-  config = foreign.vector_config(_word(dims) if dims else None)
-  config = schema.resolve(config, words)
-  with tempfile.TemporaryDirectory() as folder:
-    sides = {name: _path(it, folder, name) for name, it in given.items()}
-    choices = argparse.Namespace(**sides, codes=codes, output=str(output))
-    values = evaluation.of_vectors(foreign.frozen(config, choices), fresh)
-  place = Path(output) / 'eval' / '0'
-  seen = results.read_evaluation(place, output)
-  decision = {} if headline.undecided(seen.rows) else seen.decision
-  return Report(values, place / 'report.html', list(seen.rows), decision)
-
-
-def _path(value, folder: str, name: str) -> str | None:
-  """The path of a file that is given, or of an array that is saved first."""
-  if value is None or isinstance(value, str | Path):
-    return None if value is None else str(value)
-  path = Path(folder) / f'{name}.npy'
-  np.save(path, np.asarray(value), allow_pickle=False)
-  return str(path)
-
-
-def _word(value) -> str:
-  """A value of a config as the command line says it."""
-  if isinstance(value, list | tuple):
-    return ','.join(map(str, value))
-  return str(value)
