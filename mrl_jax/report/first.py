@@ -101,13 +101,11 @@ def _largest(evaluation, places) -> int:
 
 def _source(evaluation) -> str:
   """The name of the data: of the config, or the file that was evaluated."""
-  command = evaluation.detail('evaluation', 'environment', {}).get('command')
   source = (evaluation.config.get('data') or {}).get('source') or {}
-  found = re.search(r'--pairs[= ](.*)', str(command or ''))
-  if not found:
-    if name := source.get('dataset') or source.get('name'):
-      return str(name)
-    found = re.search(r'--embeddings[= ](.*)', str(command or ''))
+  if name := source.get('dataset') or source.get('name'):
+    return str(name)
+  command = evaluation.detail('evaluation', 'environment', {}).get('command')
+  found = re.search(r'--embeddings[= ](.*)', str(command or ''))
   try:
     words = shlex.split(found[1]) if found else []
   except ValueError:  # an open quote
