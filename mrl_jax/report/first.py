@@ -102,19 +102,14 @@ def _largest(evaluation, places) -> int:
 
 
 def _source(evaluation) -> str:
-<<<<<<< HEAD
   """The name of the data: of the config, or what was evaluated.
 
   That is a file, or a model, and the set that it was judged by.
   """
-=======
-  """The name of the data: of the config, or the file that was evaluated."""
->>>>>>> tE
   source = (evaluation.config.get('data') or {}).get('source') or {}
   if name := source.get('dataset') or source.get('name'):
     return str(name)
   command = evaluation.detail('evaluation', 'environment', {}).get('command')
-<<<<<<< HEAD
   names = (_given(str(command or ''), flags) for flags in SOURCES)
   return ', '.join(name for name in names if name)
 
@@ -122,9 +117,6 @@ def _source(evaluation) -> str:
 def _given(command: str, flags: str) -> str:
   """The last part of the path that a command gives for one of `flags`."""
   found = re.search(rf'--(?:{flags})[= ](.*)', command)
-=======
-  found = re.search(r'--embeddings[= ](.*)', str(command or ''))
->>>>>>> tE
   try:
     words = shlex.split(found[1]) if found else []
   except ValueError:  # an open quote
