@@ -23,6 +23,7 @@ from mrl_jax import (
   pretrained,
   progress,
   saved,
+  schema,
   sharding,
   state,
   workdir,
