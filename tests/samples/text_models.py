@@ -27,7 +27,7 @@ def settings(file: Path, fields=tuple(PROMPTS), **options):
     | options
     for field in fields
   }
-  encoder = {'name': 'bert', 'width': 32, 'depth': 2, 'heads': 2, 'hidden': 64}
+  encoder = {'name': 'bert', 'width': 32, 'depth': 1, 'heads': 2, 'hidden': 32}
   return schema.complete(
     {
       'inputs': inputs,
