@@ -103,14 +103,16 @@ class Text:
     return texts.open_texts(given)
 
   def train(self, value: Any, rng: np.random.Generator) -> dict:
-    """The same as `evaluate`."""
+    """The same as `evaluate`, of a text that is not empty."""
+    if problem := texts.fault(value):
+      raise ValueError(f'its text {problem}')
     return self.evaluate(value)
 
   def evaluate(self, value: Any) -> dict:
-    """The tokens of a text.
+    """The tokens of a text; an empty one has special tokens, or none.
 
     Raises:
-      ValueError: for what is not a text, an empty one, or one of no tokens.
+      ValueError: for what is not a text.
     """
     self._check(value)
     arrays = self._padded([self.tokenizer.encode(self.prompt + value).ids])
@@ -139,7 +141,7 @@ class Text:
     return {name: array[..., :size] for name, array in arrays.items()}
 
   def _check(self, value) -> None:
-    if problem := texts.fault(value):
+    if problem := texts.fault(value, blank=True):
       raise ValueError(f'its text {problem}')
 
   def _padded(self, rows: Sequence[Sequence[int]]) -> dict:
@@ -147,8 +149,6 @@ class Text:
     tokens = np.full(shape, self.padding, np.int32)
     mask = np.zeros(shape, bool)
     for i, row in enumerate(rows):
-      if not row:
-        raise ValueError('its text has no tokens; remove it')
       tokens[i, : len(row)] = row
       mask[i, : len(row)] = True
     return {'tokens': tokens, 'mask': mask}

@@ -160,8 +160,6 @@ def test_wrong_options_are_named(tmp_path, options, message):
 @pytest.mark.parametrize(
   'value, message',
   [
-    ('', 'its text is empty'),
-    (' \n\u3000', 'its text is empty'),
     (None, 'its text is missing; give a string'),
     (float('nan'), 'its text is missing'),
     (7, 'is of type int'),
@@ -179,8 +177,16 @@ def test_what_is_not_a_text_is_refused(tmp_path, value, message):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('value', ['', ' \n\u3000'])
+def test_an_empty_text_is_judged_but_not_learned(tmp_path, value):
+  field = text.Text(str(tokenizer.word_piece(tmp_path / 'tokenizer.json')))
+  assert field.size(field.evaluate(value)) == 2  # the special tokens
+  with pytest.raises(ValueError, match='its text is empty'):
+    field.train(value, np.random.default_rng(0))
+
+
 def test_texts_without_tokens(tmp_path):
-  """Only unknown words are a text; nothing at all is not."""
+  """Only unknown words are a text; nothing at all has no token."""
   path = tokenizer.word_piece(tmp_path / 'tokenizer.json')
   field = text.Text(str(path), length=8)
   np.testing.assert_array_equal(
@@ -188,8 +194,8 @@ def test_texts_without_tokens(tmp_path):
   )
   assert field.size(field.evaluate('\x00')) == 2  # the special tokens
   tokenizer.changed(path, post_processor=None)
-  with pytest.raises(ValueError, match='its text has no tokens'):
-    text.Text(str(path)).evaluate('\x00')
+  arrays = text.Text(str(path)).evaluate('\x00')
+  assert not arrays['mask'].any()
   assert field.size(field.evaluate(np.str_('un'))) == 3
 
 
