@@ -1,12 +1,10 @@
 """Builds all parts of a run from its config; only this file reads configs."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -15,6 +13,7 @@ from mrl_jax import (
   checkpoint,
   facts,
   integrity,
+  material,
   nested,
   optim,
   pretrained,
@@ -26,8 +25,8 @@ from mrl_jax import (
 from mrl_jax.cadence import Cadence
 from mrl_jax.config import UsageError, blame, check_local, nearest, plain
 from mrl_jax.contracts import Evaluator, Facts, Source, Spec, Task
-from mrl_jax.data import FACTS, SOURCES, feed
-from mrl_jax.embed import encode, evidence, relevance
+from mrl_jax.data import FACTS, SOURCES, feed, judged
+from mrl_jax.embed import evidence
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.inputs import INPUTS
@@ -147,6 +146,10 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   evaluators = make_evaluators(config)
   dims, often = evaluated_dims(config), tuple(config.eval.often)
   _check_best(keeping.best, evaluators, often, dims)
+  sets = judged.read_all(
+    config.eval.retrieval_sets if 'sets' in evaluators else ()
+  )
+  material.check_texts(sets, base.spec.inputs)
 
   source = _load_source(config)
   if learned:
@@ -163,9 +166,9 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
     feed=batches,
     evaluators=evaluators,
     often=often,
-    options=evaluator_options(config),
+    options=evaluator_options(config, sets),
     essence=schema.essence(config),
-    evidence=_evidence_maker(parts, batches, dims),
+    evidence=material.maker(parts, batches, dims, sets),
     checkpoint=keeping,
     init_from=config.init_from,
     weights=config.encoder.get('weights', ''),
@@ -277,53 +280,13 @@ def make_evaluators(config: ConfigDict) -> dict[str, Evaluator]:
   return evaluators
 
 
-def evaluator_options(config: ConfigDict) -> dict[str, dict]:
-  """The options of every evaluator as plain data."""
-  return {name: plain(config.eval[name]) for name in EVALUATORS}
-
-
-def _evidence_maker(parts: Placed, batches: feed.Feed, dims) -> Callable:
-  """A function variables -> evidence; each function is compiled once."""
-  where = sharding.replicated(parts.mesh)
-  functions = dict(parts.task.functions())
-  embed = encode.Embedder(functions.pop('embed'), batches, parts.mesh)
-  key = functions.pop('embed_key', None)
-  embed_key = key and encode.Embedder(key, batches, parts.mesh)
-  compiled = {
-    name: jax.jit(function, static_argnames='dims', out_shardings=where)
-    for name, function in functions.items()
-  }
-  shown = batches.shown
-
-  def make(variables: Variables) -> evidence.Evidence:
-    bound: dict[str, Callable] = {
-      name: functools.partial(function, variables)
-      for name, function in compiled.items()
-    }
-    bound['embed'] = functools.partial(embed, variables)
-    if shown:
-      bound['images'] = batches.images
-    if 'saliency' in compiled:
-      bound['saliency'] = lambda images, classes, dims: compiled['saliency'](
-        variables, {shown: images}, classes, dims
-      )
-    database, relate = functools.partial(embed, variables, 'train'), None
-    if embed_key:
-      database = functools.partial(embed_key, variables, 'validation')
-      relate = relevance.by_pair
-    return evidence.Evidence(
-      dims=dims,
-      trained=parts.task.dims,
-      mesh=parts.mesh,
-      make_database=database,
-      make_queries=functools.partial(embed, variables, 'validation'),
-      names=parts.spec.classes,
-      functions=bound,
-      relate=relate,
-      labelled=bool(parts.spec.classes),
-    )
-
-  return make
+def evaluator_options(
+  config: ConfigDict, sets: Sequence[judged.JudgedSet] = ()
+) -> dict[str, dict]:
+  """The options of every evaluator as plain data, and what `sets` is about."""
+  options = {name: plain(config.eval[name]) for name in EVALUATORS}
+  options['sets'] |= {one.name: one.fingerprint for one in sets}
+  return options
 
 
 def _make(group: ConfigDict, table: Mapping, *given, **more):

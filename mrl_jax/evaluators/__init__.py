@@ -20,10 +20,12 @@ from mrl_jax.evaluators import (
   knn,
   linear,
   lost,
+  pairs,
   probe,
   retrieval,
   robustness,
   search,
+  sets,
   stores,
 )
 
@@ -32,6 +34,7 @@ EVALUATORS = {
   'probe': probe.LinearProbe,
   'knn': knn.KNN,
   'retrieval': retrieval.Retrieval,
+  'sets': sets.Sets,
   'cascade': cascade.Cascade,
   'agreement': agreement.Agreement,
   'classes': classes.Classes,
@@ -44,6 +47,7 @@ EVALUATORS = {
   'stores': stores.Stores,
   'lost': lost.Lost,
   'examples': examples.Examples,
+  'pairs': pairs.Pairs,
 }
 
 # What most people ask; `--quick` runs these only, with these options.
@@ -53,4 +57,5 @@ QUICK = {
   'baselines': {'probe': False},
   'stores': {'indexes': False},
   'lost': {},
+  'pairs': {},
 }

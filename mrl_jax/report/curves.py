@@ -20,6 +20,8 @@ MAIN = {
   'knn/top1': ('1-NN', 2),
   'knn/weighted': ('weighted k-NN', 3),
   'retrieval/map@10': ('mAP@10', 4),
+  'pairs/spearman': ('Spearman', 8),
+  'pairs/pearson': ('Pearson', 6),
 }
 LABELS = {
   'linear/top1': 'linear head, top-1',
@@ -34,6 +36,8 @@ LABELS = {
   'retrieval/ndcg': 'retrieval nDCG',
   'retrieval/mrr': 'retrieval MRR',
   'retrieval/top1': 'retrieval top-1',
+  'pairs/spearman': 'Spearman x 100',
+  'pairs/pearson': 'Pearson x 100',
 }
 # What a percent of a main curve means.
 MEANINGS = {
@@ -42,7 +46,10 @@ MEANINGS = {
   'knn/top1': 'nearest row has the right class (1-NN)',
   'knn/weighted': 'right by a vote of near rows (weighted k-NN)',
   'retrieval/map@10': 'right rows stand first among ten (mAP@10)',
+  'pairs/spearman': 'cosines in the order of the scores (Spearman)',
+  'pairs/pearson': 'cosines in line with the scores (Pearson)',
 }
+HUNDREDTHS = 'x 100'  # the unit of a correlation, as everybody shows it
 COUNTED = ('knn/weighted', 'few_shot/top1')  # `(k=20)`; all others `@20`
 STYLES = ('-', '--', ':')
 
@@ -84,6 +91,28 @@ def main(points: Iterable[Row]) -> dict[str, list[Row]]:
     for name in curves
     if main_name(name) == key
   }
+
+
+def correlated(name: str) -> bool:
+  """Whether a curve is of correlations, not of shares."""
+  return name.startswith('pairs/')
+
+
+def unit(names: Iterable[str]) -> str:
+  """`%`, or `x 100` where all curves are correlations."""
+  names = list(names)
+  return HUNDREDTHS if names and all(map(correlated, names)) else '%'
+
+
+def headed(words: str, name: str) -> str:
+  """The header of a column of a curve: with its unit."""
+  return f'{words} {HUNDREDTHS}' if correlated(name) else f'{words}, %'
+
+
+def in_words(row: Mapping) -> str:
+  """The value of a main curve in a sentence: `91.2%`, a correlation `80.6`."""
+  sign = '' if correlated(rows.curve_name(row)) else '%'
+  return f'{blocks.percent(row["value"], 1)}{sign}'
 
 
 def meaning(name: str) -> str:
