@@ -31,7 +31,8 @@ def test_sizes_and_choices_come_from_the_folder(tmp_path, capsys):
     'first_position': 2,
     'pool': 'mean',
   }
-  assert config['task'] == {'name': 'embed'} and config['dims'] == (8,)
+  assert config['task'] == {'name': 'embed', 'field': 'text'}
+  assert config['dims'] == (8,)
   assert config['inputs'] == {
     'text': {
       'name': 'text',
