@@ -16,6 +16,7 @@ from mrl_jax import (
   material,
   nested,
   optim,
+  pretrained,
   schema,
   settings,
   sharding,
@@ -102,19 +103,22 @@ class Run:
   evidence: Callable[[Variables], evidence.Evidence]
   checkpoint: settings.Checkpoint
   init_from: str
+  weights: str
 
   def create(self) -> state.TrainState:
-    """A fresh state, its encoders from `init_from` where that is set."""
-    learner = self.learner
+    """A fresh state, its encoders from `init_from` or `encoder.weights`."""
+    learner, placed = self.learner, self.learner.placed.variables
     fresh = state.create(learner.init, learner.placed, learner.seed)
-    if not self.init_from:
+    if self.weights:
+      given = pretrained.read(self.weights).variables(placed)
+    elif self.init_from:
+      folder = Path(self.init_from) / 'checkpoints'
+      given = checkpoint.restore_encoders(folder, placed)
+    else:
       return fresh
-    restored = checkpoint.restore_encoders(
-      Path(self.init_from) / 'checkpoints', learner.placed.variables
-    )
     params, stats = fresh.variables
     return fresh.with_variables(
-      Variables(params | restored.params, stats | restored.stats)
+      Variables(params | given.params, stats | given.stats)
     )
 
   def checkpointer(self, read_only: bool = False):
@@ -133,7 +137,6 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   Raises:
     UsageError: one line naming the key, its value, what is allowed, the fix.
   """
-  # All that needs no data is checked before any is loaded.
   workdir = Path(workdir)
   saved = integrity.steps(workdir / 'checkpoints')
   learned = facts.read(workdir) if saved else None
@@ -168,6 +171,7 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
     evidence=material.maker(parts, batches, dims, sets),
     checkpoint=keeping,
     init_from=config.init_from,
+    weights=config.encoder.get('weights', ''),
   )
 
 
@@ -193,7 +197,12 @@ def learner(config: ConfigDict, base: Placed, examples: int) -> Learner:
   check_local('init_from', config.init_from)
   train = _settings(config, 'train', settings.Train)
   rules = _settings(config, 'optim', settings.Optim)
-  _check_batches(config, train, base.mesh)
+  for size, key, parts in (
+    (train.batch_size, 'train.batch_size', train.accumulate),
+    (config.eval.batch_size, 'eval.batch_size', 1),
+  ):
+    with blame(key):
+      sharding.check_batch(size, base.mesh, key, parts)
   steps = train.total(examples)
   with blame('optim'):
     schedule = optim.make_schedule(
@@ -319,15 +328,6 @@ def _ask_source(config: ConfigDict, question: Callable):
       return question(data_dir=config.data.dir, **options)
     except OSError as error:
       raise UsageError(f'data.source: {error}') from error
-
-
-def _check_batches(config: ConfigDict, train: settings.Train, mesh: Mesh):
-  with blame('train'):
-    sharding.check_batch(
-      train.batch_size, mesh, 'train.batch_size', train.accumulate
-    )
-  with blame('eval'):
-    sharding.check_batch(config.eval.batch_size, mesh, 'eval.batch_size')
 
 
 def _feed(config: ConfigDict, source: Source, parts: Learner) -> feed.Feed:

@@ -47,7 +47,8 @@ The same command again skips what is done; another --only adds to it.""",
   python -m mrl_jax.embed --model=runs/vit_mrl --inputs=photos --output=x.npy
   python -m mrl_jax.embed --model=runs/vit_mrl --inputs=a.png --output=a.npy \\
     --dim=16
-Rows stand in x.npy, the path of each in x.txt, a line a row.""",
+  python -m mrl_jax.embed --model=FOLDER --inputs=texts.txt --output=t.npy
+Rows stand in x.npy, the name of each in x.txt, a line a row.""",
   'plan': """examples:
   P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
   $P --topology=v5e:4x4
@@ -295,14 +296,21 @@ def _plan(parser: argparse.ArgumentParser) -> None:
 
 def _embed(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
-  add('--model', required=True, metavar='DIR', help="a run's, or a saved one")
+  add(
+    '--model',
+    required=True,
+    metavar='DIR',
+    help="a run's, a saved one or a Hugging Face one",
+  )
   add('--step', type=int, help='of a run; default: the newest')
   add(
     '--inputs',
     required=True,
     metavar='PATH',
-    help='a file, or a folder with all files below it',
+    help='an image, or a folder of them; texts: .txt, .jsonl:KEY, '
+    '.parquet:COLUMN, .csv:COLUMN or .tsv:COLUMN',
   )
+  add('--field', metavar='NAME', help='of the texts, like query; it prompts')
   add('--output', required=True, metavar='FILE.npy')
   add('--dim', type=int, help='of the prefix; default: the whole embedding')
   add(

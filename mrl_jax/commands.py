@@ -68,9 +68,11 @@ def _train(options, words) -> int:
     return 0
   with configs.blame('--distributed'):
     sharding.initialise(options.distributed)
-  from mrl_jax import build, loop  # heavy: the keys are right by now
+  from mrl_jax import build, inherited, loop  # heavy: the keys are right by now
 
-  run = build.run(config, options.workdir or f'runs/{name}')
+  folder = options.workdir or f'runs/{name}'
+  config = inherited.filled(config, folder)
+  run = build.run(config, folder)
   workdir.claim(run.workdir, config, run.facts, run.cadence.steps)
   return loop.train(run)
 
@@ -148,8 +150,9 @@ def _embed(options, words) -> int:
   if output.suffix != '.npy':
     raise errors.UsageError(f'--output={output} must end in .npy')
   model = door.load(options.model, options.step)
-  values = model.open(options.inputs)
-  embeddings = model.embed(values, options.dim, options.normalise)
+  field = options.field or ''
+  values = model.open(Path(options.inputs), field)
+  embeddings = model.embed(values, options.dim, options.normalise, field=field)
   names = output.with_suffix('.txt')
   try:
     output.parent.mkdir(parents=True, exist_ok=True)

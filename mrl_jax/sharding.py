@@ -173,6 +173,11 @@ def over_batch(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def whole_rows(size: int, mesh: Mesh) -> int:
+  """The smallest batch of at least `size` rows that the devices divide."""
+  return -(-size // mesh.size) * mesh.size
+
+
 def local_rows(size: int, mesh: Mesh) -> np.ndarray:
   """The rows of a global batch that this process holds, increasing."""
   slices = over_batch(mesh).addressable_devices_indices_map((size,)).values()

@@ -74,7 +74,7 @@ def described(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
       for field, prompt in _prompts(layout).items()
     },
     'encoder': encoder,
-    'task': {'name': 'embed'},
+    'task': {'name': 'embed', 'field': 'text'},
     'dims': _dims(config, encoder['width'], path),
   }
   return groups, theirs

@@ -23,7 +23,7 @@ RANKINGS = {
   'retrieval/mrr@10': 'MRR@10 is',
   'retrieval/map@10': 'mAP@10 is',
 }
-DIFFERENCE = 'difference', 'difference_low', 'difference_high'
+LITTLE = 0.02  # of a correlation
 ENOUGH = 0.99  # share of the true neighbours that a fast search must find
 
 
@@ -45,20 +45,23 @@ def how_accurate(evaluation) -> str:
 
 
 def follows_scores(evaluation) -> str:
-  """Spearman at both ends, and from where on no pair tells of a loss."""
+  """Spearman at both ends, and from where on little is lost for sure.
+
+  LITTLE at most, by the interval of the difference over the same pairs.
+  """
   points = curves.deepest(evaluation.curve('pairs/spearman'))
   words = _ends('Spearman x 100 is', points, '')
-  level = [
-    row
-    for i, row in enumerate(points[:-1])
-    if all(it['difference_high'] >= 0 for it in points[i:-1])
-  ]
-  if level:
-    value, low, high = (level[0][key] for key in DIFFERENCE)
-    apart = _in_points({'value': value, 'low': low, 'high': high})
+  little: list[Row] = []
+  for row in reversed(points[:-1]):
+    if row['difference_low'] < -LITTLE:
+      break
+    little.append(row)
+  if little:
+    most = max(0.0, *(-row['difference_low'] for row in little))
     words += (
-      f' From {level[0]["dim"]:g} dimensions on, no loss against all of them is '
-      f'sure over the same pairs; there it is {apart}.'
+      f' From {little[-1]["dim"]:g} dimensions on, at most '
+      f'{blocks.percent(most, 1)} points are lost against all, over the same '
+      'pairs.'
     )
   return words
 

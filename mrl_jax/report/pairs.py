@@ -1,5 +1,7 @@
 """pairs: correlations with the scores of people, against the dimension."""
 
+import dataclasses
+
 from mrl_jax import rows
 from mrl_jax.report import blocks, curves, tables
 
@@ -19,12 +21,14 @@ def beside(evaluation):
     colour = curves.colour(f'pairs/{metric}')
     lines = curves.lines('first dims', ways.get('', ()), colour)
     for way, (label, slot) in WAYS.items():
-      lines += curves.lines(label, ways.get(way, ()), slot, style='--')
+      rivals = curves.lines(label, ways.get(way, ()), slot, style='--')
+      lines += [dataclasses.replace(it, low=(), high=()) for it in rivals]
     yield from curves.against_dimension(
       f'{word} of cosines and scores',
       f'{word} {curves.HUNDREDTHS}',
       lines,
-      'PCA is fitted on these texts. Random ones are means over draws.',
+      'The band is the 95% interval. PCA is fitted on these texts. Random ones '
+      'are means over draws.',
     )
 
 
