@@ -17,6 +17,7 @@ SECONDS = {
   'probe': (4, 4),
   'knn': (1, 0.06),
   'retrieval': (1, 0.06),
+  'sets': (5, 0),
   'cascade': (1, 0),
   'agreement': (1, 0),
   'classes': (1, 0),

@@ -93,10 +93,7 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
       evaluation of other vectors.
   """
   folder, evidence = frozen.folder, frozen.evidence
-  if (folder / 'config.json').exists():
-    raise errors.UsageError(
-      f'--output={folder} is the workdir of a training run; name another folder'
-    )
+  check_output(folder)
   if not any(evidence.has(*kind.needs) for kind in frozen.evaluators.values()):
     raise errors.UsageError(
       'nothing to evaluate: '
@@ -105,9 +102,10 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
         for name, kind in frozen.evaluators.items()
       )
     )
-  data, ids = fingerprint.of_sides(evidence), fingerprint.of_ids(evidence)
+  about, ids = fingerprint.of_sides(evidence), fingerprint.of_ids(evidence)
+  data = frozen.data or about
   more = evidence.dims, evidence.trained, ids
-  place = parts.Place(folder / 'eval' / '0', data, data, more)
+  place = parts.Place(folder / 'eval' / '0', data, f'{data} {about}', more)
   fix = 'name another by --output=..., or clear it: --fresh'
   _make_room(place, fresh, f'vectors; {fix}')
   try:
@@ -125,9 +123,19 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
     size=len(database) * len(queries) * evidence.dims[-1],
     fresh=fresh,
   )
-  notes = remarks.of(database, queries, evidence.dims)
+  notes = frozen.notes
+  if not evidence.has('pairs'):
+    notes += remarks.of(database, queries, evidence.dims)
   results = _run(job, folder, '', notes)
   return {rows.flat_name(row): row['value'] for row in results}
+
+
+def check_output(folder: Path) -> None:
+  """Raises UsageError for the folder of a training run."""
+  if (folder / 'config.json').exists():
+    raise errors.UsageError(
+      f'--output={folder} is the workdir of a training run; name another folder'
+    )
 
 
 def _make_room(place: parts.Place, may_clear: bool, words: str) -> None:

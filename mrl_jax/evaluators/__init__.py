@@ -25,6 +25,7 @@ from mrl_jax.evaluators import (
   retrieval,
   robustness,
   search,
+  sets,
   stores,
 )
 
@@ -33,6 +34,7 @@ EVALUATORS = {
   'probe': probe.LinearProbe,
   'knn': knn.KNN,
   'retrieval': retrieval.Retrieval,
+  'sets': sets.Sets,
   'cascade': cascade.Cascade,
   'agreement': agreement.Agreement,
   'classes': classes.Classes,

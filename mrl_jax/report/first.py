@@ -21,6 +21,8 @@ ROWS = {
   'baselines': 'database',
 }
 CLASSES = dict.fromkeys(('probe', 'few_shot', 'classes'), 'classes')
+# Options of eval.py that name the vectors, and what they are judged by.
+SOURCES = ('embeddings|model', 'retrieval|pairs')
 SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'stores')
 
 
@@ -100,17 +102,26 @@ def _largest(evaluation, places) -> int:
 
 
 def _source(evaluation) -> str:
-  """The name of the data: of the config, or the file that was evaluated."""
+  """The name of the data: of the config, or what was evaluated.
+
+  That is a file, or a model, and the set that it was judged by.
+  """
   source = (evaluation.config.get('data') or {}).get('source') or {}
   if name := source.get('dataset') or source.get('name'):
     return str(name)
   command = evaluation.detail('evaluation', 'environment', {}).get('command')
-  found = re.search(r'--embeddings[= ](.*)', str(command or ''))
+  names = (_given(str(command or ''), flags) for flags in SOURCES)
+  return ', '.join(name for name in names if name)
+
+
+def _given(command: str, flags: str) -> str:
+  """The last part of the path that a command gives for one of `flags`."""
+  found = re.search(rf'--(?:{flags})[= ](.*)', command)
   try:
     words = shlex.split(found[1]) if found else []
   except ValueError:  # an open quote
     words = []
-  return re.split(r'[\\/]', words[0])[-1] if words else ''
+  return re.split(r'[\\/]', words[0].rstrip('\\/'))[-1] if words else ''
 
 
 def _measure(evaluation) -> list[Row]:
