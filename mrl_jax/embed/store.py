@@ -96,7 +96,7 @@ def depth(format: str, k: int, rows: int) -> int:
   return max((keep for _, keep in reranks(format, k, rows)), default=k)
 
 
-def described(one: Store, width: int) -> str:
+def phrased(one: Store, width: int) -> str:
   """A store in words, like '48 principal components, int8'."""
   words = reduced(one)
   if one.reduction == 'prefix' and one.dim == width:

@@ -8,7 +8,7 @@ import numpy as np
 from mrl_jax import correlation, intervals, nested
 from mrl_jax.embed import proof, quantise, reductions, store
 from mrl_jax.embed.scored import Scored
-from mrl_jax.embed.store import Store, amount, described, in_percent
+from mrl_jax.embed.store import Store, amount, in_percent, phrased
 from mrl_jax.evaluators.pairs import cosines
 from mrl_jax.shapes import Float
 
@@ -156,20 +156,20 @@ def _decision(tried: Tried) -> tuple[dict, Store | None]:
   else:
     status, chosen = 'nothing', reference
     text = (
-      f'Keep {described(reference, tried.width)}: nothing smaller surely keeps '
+      f'Keep {phrased(reference, tried.width)}: nothing smaller surely keeps '
       f'{in_percent(tried.keep)} of {words["task"]}.'
     )
   return words | {
     'status': status,
     'text': text,
     'why': _why(tried, chosen) if status == 'proven' else [],
-    'chosen': None if chosen is None else described(chosen, tried.width),
+    'chosen': None if chosen is None else phrased(chosen, tried.width),
   }, chosen
 
 
 def _chosen(tried: Tried, one: Store) -> str:
   return (
-    f'Deploy {described(one, tried.width)}: {amount(tried.held(one))} bytes a '
+    f'Deploy {phrased(one, tried.width)}: {amount(tried.held(one))} bytes a '
     f'text, where all {tried.width} dims in float32 take '
     f'{amount(tried.held(tried.reference))}.'
   )
@@ -195,7 +195,7 @@ def _few(tried: Tried) -> str:
   )
   seen = tried.cheapest()
   return words + (
-    f'The cheapest seen to keep it, unproven: {described(seen, tried.width)}, '
+    f'The cheapest seen to keep it, unproven: {phrased(seen, tried.width)}, '
     f'{amount(tried.held(seen))} bytes a text.'
   )
 
@@ -267,7 +267,7 @@ def _unbeaten(tried: Tried) -> list[Store]:
 def _point(tried: Tried, one: Store) -> dict:
   """A store as a line of a table or a point of a chart."""
   return {
-    'label': described(one, tried.width),
+    'label': phrased(one, tried.width),
     'reduction': one.reduction,
     'dim': one.dim,
     'format': one.format,

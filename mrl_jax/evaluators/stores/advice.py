@@ -7,8 +7,8 @@ from mrl_jax.embed.store import (
   NAMES,
   Store,
   amount,
-  described,
   in_percent,
+  phrased,
   reduced,
 )
 from mrl_jax.evaluators.stores import certificate
@@ -35,7 +35,7 @@ def named(name: str, names=SHORT) -> str:
 def point(book: Book, one: Store) -> dict:
   """A store as a line of a table or a point of a chart."""
   return {
-    'label': described(one, book.width),
+    'label': phrased(one, book.width),
     'reduction': one.reduction,
     'dim': one.dim,
     'format': one.format,
@@ -126,7 +126,7 @@ def decision(book: Book, limits: dict) -> dict:
     else:
       status = 'nothing'
       text = (
-        f'Keep {described(book.reference, book.width)}: nothing smaller '
+        f'Keep {phrased(book.reference, book.width)}: nothing smaller '
         f'surely keeps {in_percent(book.keep)} of {asked}.'
       )
       chosen = book.reference
@@ -134,7 +134,7 @@ def decision(book: Book, limits: dict) -> dict:
     'status': status,
     'text': text,
     'why': _why(book, chosen, asked) if status == 'proven' else [],
-    'chosen': None if chosen is None else described(chosen, book.width),
+    'chosen': None if chosen is None else phrased(chosen, book.width),
   }, chosen
 
 
@@ -142,7 +142,7 @@ def _chosen(book: Book, one: Store) -> str:
   held, stored = book.held(one), one.stored(book.width, book.count)
   files = f' and {amount(stored - held)} in files' if one.rescore else ''
   return (
-    f'Deploy {described(one, book.width)}: {amount(held)} bytes a row in '
+    f'Deploy {phrased(one, book.width)}: {amount(held)} bytes a row in '
     f'memory{files}, where all {book.width} dims in float32 take '
     f'{amount(book.held(book.reference))}.'
   )
@@ -179,7 +179,7 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   if chosen.shortlist and other is not None:
     out.append(
       'Without a rerank, the cheapest that kept as much on these queries '
-      f'(not proven) is {described(other, book.width)}: '
+      f'(not proven) is {phrased(other, book.width)}: '
       f'{amount(book.held(other))} bytes.'
     )
   return out + _faster(book, chosen)
@@ -245,7 +245,7 @@ def _faster(book: Book, chosen: Store) -> list[str]:
     return [f'{words}.']
   one = min(sooner, key=book.cost)
   return [
-    f'{words}; sooner, unproven: {described(one, book.width)} in '
+    f'{words}; sooner, unproven: {phrased(one, book.width)} in '
     f'{book.timed[one]:.2g} ms, {amount(book.held(one))} bytes a row.'
   ]
 
@@ -269,7 +269,7 @@ def _few(book: Book, within, count: int | None, total: int) -> str:
   if seen is None:
     return start + 'None of those tried was seen to keep as much.'
   return start + (
-    f'The cheapest seen to keep it, unproven: {described(seen, book.width)}, '
+    f'The cheapest seen to keep it, unproven: {phrased(seen, book.width)}, '
     f'{amount(book.held(seen))} bytes a row.'
   )
 
@@ -293,13 +293,13 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
   kept = book.least_kept(best)
   words = (
     f'No store within {bound} surely keeps {in_percent(book.keep)} of '
-    f'{asked}; the best there is, {described(best, book.width)}, keeps '
+    f'{asked}; the best there is, {phrased(best, book.width)}, keeps '
     f'{100 * kept:.1f}%.'
   )
   free = book.proven(lambda one: True)
   if free is not None:
     words += (
-      f' {described(free, book.width)} keeps it, with '
+      f' {phrased(free, book.width)} keeps it, with '
       f'{amount(book.held(free))} bytes a row.'
     )
   return words
