@@ -76,7 +76,7 @@ def _longest(window: Window, start: int, an_input: Input) -> int:
   """The fixed length of a batch that begins at `start`; 0 if it has none."""
   if window.lengths is None or not isinstance(an_input, Sized):
     return 0
-  return lengths.smallest(an_input.sizes, int(window.lengths[start]))
+  return lengths.fixed_size(an_input.sizes, int(window.lengths[start]))
 
 
 def _taken(window: Window, at, longest: int, an_input: Any) -> PyTree:
