@@ -173,9 +173,9 @@ class Model:
       inputs: see `open`.
       dim: of the prefix, the whole width by default.
       normalise: whether rows get the length 1, so that products are cosines.
-      batch_size: embedded together. Fewer inputs are filled up to a power of
-        two. The model is compiled once for each size of a batch and, for
-        texts, for each of their fixed lengths.
+      batch_size: embedded together; of texts of more than 128 tokens, fewer.
+        Fewer inputs are filled up to a power of two. The model is compiled
+        once for each size of a batch and, for texts, for each fixed length.
       field: one of `fields`, the first by default.
       out: an array that gets the rows and is returned, such as a mapped file.
 

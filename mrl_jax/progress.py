@@ -84,10 +84,10 @@ class Counter:
     rate = done / seconds
     line = (
       f'{done:,}/{self.total:,} {self.noun}  {rate:,.0f}/s  '
-      f'{duration((self.total - done) / rate)} left '
+      f'{duration((self.total - done) / rate)} left'
     )
     end = '' if self.terminal and not last else '\n'
-    print(('\r' if self.terminal else '') + line, end=end, flush=True)
+    print(('\r' if self.terminal else '') + f'{line:<60}', end=end, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,9 @@
 """The Python door for texts, and the tokenizer that goes with a model."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -277,3 +279,16 @@ def test_a_run_trains_on_cut_batches_and_keeps_its_tokenizer(
     atol=1e-6,
   )
   assert len(model.classify(some).labels) == 20
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/text.md'])
+def test_the_lines_that_the_pages_show_work(page, tmp_path, monkeypatch):
+  text = Path(page).read_text(encoding='utf-8')
+  blocks = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+  (code,) = [block for block in blocks if 'all-MiniLM' in block]
+  text_models.static_folder(tmp_path / 'all-MiniLM-L6-v2', width=64)
+  monkeypatch.chdir(tmp_path)
+  names = {'mrl_jax': mrl_jax}
+  exec(code, names)
+  assert names['vectors'].shape == (2, 64)
+  np.testing.assert_allclose(np.linalg.norm(names['vectors'], axis=1), 1, 1e-5)

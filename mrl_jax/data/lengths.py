@@ -9,7 +9,7 @@ from jax.experimental import multihost_utils
 from mrl_jax.contracts import Batch, Input, Sized
 
 
-def smallest(sizes: Sequence[int], length: int) -> int:
+def fixed_size(sizes: Sequence[int], length: int) -> int:
   """The first of the increasing sizes that holds an example of this length."""
   return next(size for size in sizes if size >= length)
 
@@ -28,7 +28,7 @@ def cut(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
   if sized and jax.process_count() > 1:
     longest = multihost_utils.process_allgather(longest).max(axis=0)
   fitting = {
-    field: an_input.cut(batch[field], smallest(an_input.sizes, length))
+    field: an_input.cut(batch[field], fixed_size(an_input.sizes, length))
     for (field, an_input), length in zip(sized.items(), longest)
   }
   return {**batch, **fitting}

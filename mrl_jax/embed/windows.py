@@ -21,6 +21,7 @@ from mrl_jax.shapes import Int, PyTree
 THREADS = 8  # that decode
 BATCHES = 64  # of a window
 WINDOW_BYTES = 64 << 20
+LONG = 128  # a batch of longer examples has fewer rows
 
 
 class Window(NamedTuple):
@@ -42,9 +43,10 @@ def batches(
 ) -> Iterator[tuple[Int[np.ndarray, 'n'], PyTree]]:
   """(rows of the values, their batch on the devices), every row once.
 
-  Batches have `size` rows, rounded up to the devices of the mesh. The last is
-  filled up with rows of mask 0. Fewer values than one batch are filled up to a
-  power of two.
+  Batches have `size` rows, rounded up to the devices of the mesh; longer
+  examples than `LONG` share them, so that a batch needs no more memory. The
+  last is filled up with rows of mask 0. Fewer values than one batch are filled
+  up to a power of two.
 
   Raises:
     UsageError: for a size below 1, or a value that the input cannot use.
@@ -52,28 +54,35 @@ def batches(
   if size < 1:
     raise UsageError(f'batch_size={size} must be at least 1')
   size = sharding.whole_rows(size, mesh)
-  room = size
-  if len(values) < size:
-    power = 1 << max(len(values) - 1, 0).bit_length()
-    room = min(size, sharding.whole_rows(power, mesh))
+  most = min(size, 1 << max(len(values) - 1, 0).bit_length())
   where = sharding.over_batch(mesh)
   for window in _windows(values, an_input, size):
-    for start in range(0, len(window.rows), size):
-      rows = window.rows[start : start + size]
-      arrays = _batch(window, start, len(rows), room, an_input)
+    start = 0
+    while start < len(window.rows):
+      longest = _longest(window, start, an_input)
+      fitting = min(most, size * LONG // max(longest, LONG))
+      room = sharding.whole_rows(max(1, fitting), mesh)
+      rows = window.rows[start : start + room]
+      # The first row fills the batch up.
+      at = np.full(room, start)
+      at[: len(rows)] += np.arange(len(rows))
+      arrays = _taken(window, at, longest, an_input)
       batch = {field: arrays, 'mask': np.arange(room) < len(rows)}
       yield rows, jax.device_put(batch, where)
+      start += room
 
 
-def _batch(window: Window, start: int, count: int, room: int, an_input) -> Any:
-  """`count` examples from `start`, the first of them again up to `room`."""
-  at = np.full(room, start)
-  at[:count] += np.arange(count)
+def _longest(window: Window, start: int, an_input: Input) -> int:
+  """The fixed length of a batch that begins at `start`; 0 if it has none."""
+  if window.lengths is None or not isinstance(an_input, Sized):
+    return 0
+  return lengths.fixed_size(an_input.sizes, int(window.lengths[start]))
+
+
+def _taken(window: Window, at, longest: int, an_input: Any) -> PyTree:
+  """The arrays of some examples of a window, cut to `longest`."""
   arrays = jax.tree.map(lambda leaf: leaf[at], window.arrays)
-  if window.lengths is None:
-    return arrays
-  longest = int(window.lengths[start])
-  return an_input.cut(arrays, lengths.smallest(an_input.sizes, longest))
+  return an_input.cut(arrays, longest) if longest else arrays
 
 
 def _windows(values: Values, an_input: Input, size: int) -> Iterator[Window]:

@@ -56,7 +56,7 @@ def totals(file) -> list:
 
 
 def test_sizes():
-  assert [lengths.smallest((4, 8), n) for n in (0, 1, 4, 5, 8)] == [
+  assert [lengths.fixed_size((4, 8), n) for n in (0, 1, 4, 5, 8)] == [
     4, 4, 4, 8, 8
   ]  # fmt: skip
 

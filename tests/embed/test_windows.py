@@ -87,3 +87,15 @@ def test_a_bad_row_is_named(field, mesh):
     with pytest.raises(UsageError, match='row n5: its text') as caught:
       list(windows.batches(Lazy(texts), field, 'x', 10, mesh))
     assert '\n' not in str(caught.value)
+
+
+def test_long_texts_share_less(field, mesh, monkeypatch):
+  """No batch has more tokens than one of `LONG` tokens a row."""
+  monkeypatch.setattr(windows, 'LONG', 16)
+  texts, seen = text_models.sentences(100), []
+  shapes = set()
+  for rows, batch in windows.batches(Lazy(texts), field, 'x', 16, mesh):
+    shapes.add(batch['x']['tokens'].shape)
+    seen += rows.tolist()
+  assert sorted(seen) == list(range(100))
+  assert shapes == {(6, 40), (10, 24), (16, 16), (16, 8)}
