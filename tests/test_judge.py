@@ -34,7 +34,7 @@ class WordModel:
 
   def __init__(self, seed=0, stop_after=None):
     self.table = np.random.default_rng(seed).normal(size=(997, WIDTH))
-    self.variables, self.config = {'table': self.table}, ConfigDict({})
+    self.variables, self.config = {'table': self.table}, ConfigDict({'inputs': {}})
     self.asked, self.stop_after = [], stop_after
 
   def vector(self, text, field):

@@ -17,7 +17,7 @@ from mrl_jax.errors import UsageError
 from mrl_jax.shapes import Float
 
 SLAB = 4096  # texts between two notes of what is done
-SLOW_SECONDS = 5  # what takes longer says how far it is
+PATIENCE_SECONDS = 10  # between two lines on how far it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class KeptVectors:
         rows.flush()
         self._write(slab.stop)
         now = time.perf_counter()
-        if now - told > SLOW_SECONDS or (told > started and slab.stop == total):
+        if now - told > PATIENCE_SECONDS and slab.stop < total:
           left = (now - started) / (slab.stop - first) * (total - slab.stop)
           progress.say(
             f'{self.path.stem}: {slab.stop:,} of {total:,} texts encoded, '
