@@ -4,13 +4,14 @@ import json
 import re
 
 import ir_measures
+import jax
 import numpy as np
 import pytest
 import scipy.stats
 from ml_collections import ConfigDict
 
 import mrl_jax
-from mrl_jax import judge, rows
+from mrl_jax import build, judge, rows, sharding
 from mrl_jax import model as door
 from mrl_jax.data import judged
 from mrl_jax.embed import kept
@@ -34,7 +35,10 @@ class WordModel:
 
   def __init__(self, seed=0, stop_after=None):
     self.table = np.random.default_rng(seed).normal(size=(997, WIDTH))
-    self.variables, self.config = {'table': self.table}, ConfigDict({'inputs': {}})
+    self.variables, self.config = (
+      {'table': self.table},
+      ConfigDict({'inputs': {}}),
+    )
     self.asked, self.stop_after = [], stop_after
 
   def vector(self, text, field):
@@ -135,6 +139,22 @@ def test_a_model_is_judged_as_ir_measures_does(tmp_path, run_cli, model):
   count = len(model.asked)
   code, out, _ = run_cli('eval', *words, f'--output={output}')
   assert code == 0 and 'done before' in out and len(model.asked) == count
+
+
+def test_one_device_gives_what_eight_give(tmp_path, model, monkeypatch):
+  folder = set_of(tmp_path / 'tiny', passages=61)
+  found = []
+  for count in (8, 1):
+    mesh = sharding.make_mesh(devices=jax.devices()[:count])
+    monkeypatch.setattr(build, 'make_mesh', lambda _, mesh=mesh: mesh)
+    report = mrl_jax.evaluate(
+      model=model,
+      retrieval=folder,
+      output=tmp_path / f'{count}',
+      only=['retrieval'],
+    )
+    found.append(report.values)
+  assert len(found[0]) > 10 and found[0] == pytest.approx(found[1], abs=1e-6)
 
 
 def test_vectors_on_disk_give_what_the_model_gives(tmp_path, run_cli, model):
