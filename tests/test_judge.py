@@ -141,6 +141,7 @@ def test_a_model_is_judged_as_ir_measures_does(tmp_path, run_cli, model):
   assert code == 0 and 'done before' in out and len(model.asked) == count
 
 
+@pytest.mark.slow
 def test_one_device_gives_what_eight_give(tmp_path, model, monkeypatch):
   folder = set_of(tmp_path / 'tiny', passages=61)
   found = []
