@@ -2,6 +2,7 @@
 
 import json
 import re
+import types
 
 import ir_measures
 import jax
@@ -248,6 +249,35 @@ def test_a_model_that_embeds_nan_is_named(tmp_path, run_cli, model):
     'eval', '--model=m', f'--retrieval={folder}', f'--output={tmp_path / "o"}'
   )
   assert code == 2 and "embeds 'q0' as NaN" in err
+
+
+def test_a_full_disk_is_named_before_anything_is_made(
+  tmp_path, run_cli, model, monkeypatch
+):
+  folder = set_of(tmp_path / 'tiny')
+  full = types.SimpleNamespace(free=1000)
+  monkeypatch.setattr(kept.shutil, 'disk_usage', lambda path: full)
+  code, _, err = run_cli(
+    'eval', '--model=m', f'--retrieval={folder}', f'--output={tmp_path / "o"}'
+  )
+  assert code == 2 and 'queries.npy needs 0.0 GB' in err and not model.asked
+
+
+@pytest.mark.slow
+def test_a_passage_without_direction_is_ranked_too(tmp_path, run_cli, model):
+  """By every evaluator; an empty text may have a vector of zeros."""
+  folder = set_of(tmp_path / 'tiny')
+  with (folder / 'corpus.jsonl').open('a') as file:
+    file.write('{"_id": "nothing", "title": "", "text": ""}')
+  vector = model.vector
+  model.vector = lambda t, field: vector(t, field) * bool(t)
+  words = f'--retrieval={folder}', f'--output={tmp_path / "o"}', '--quick'
+  code, out, err = run_cli('eval', '--model=m', *words)
+  assert code == 0, err
+  found = results.read(tmp_path / 'o' / 'eval' / '0')
+  assert {'retrieval', 'baselines', 'stores'} <= {r['evaluator'] for r in found}
+  assert all(np.isfinite(row['value']) for row in found)
+  assert "such as 'nothing'" in out and '1 of 61 rows searched are zero' in out
 
 
 def test_texts_of_rows(tmp_path, model):
