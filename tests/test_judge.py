@@ -2,54 +2,22 @@
 
 import json
 import re
+import types
 
 import ir_measures
+import jax
 import numpy as np
 import pytest
 import scipy.stats
-from ml_collections import ConfigDict
 
 import mrl_jax
-from mrl_jax import judge, rows
+from mrl_jax import build, judge, rows, sharding
 from mrl_jax import model as door
 from mrl_jax.data import judged
 from mrl_jax.embed import kept
 from mrl_jax.report import results
 from tests.samples import vectors
-from tests.samples.texts import write_set
-
-WIDTH = 16
-FIELDS = {'text': 0, 'query': 1, 'document': 2}
-
-
-class WordModel:
-  """What `load` returns, as far as it is asked: a mean of a vector per word.
-
-  Attributes:
-    asked: every (field, text) that it was given, in order.
-  """
-
-  width, dims = WIDTH, (4, WIDTH)
-  fields = tuple(FIELDS)
-
-  def __init__(self, seed=0, stop_after=None):
-    self.table = np.random.default_rng(seed).normal(size=(997, WIDTH))
-    self.variables, self.config = {'table': self.table}, ConfigDict({})
-    self.asked, self.stop_after = [], stop_after
-
-  def vector(self, text, field):
-    words = [sum(word.encode()) % 997 for word in text.split()] or [0]
-    words.append(FIELDS[field])
-    return self.table[words].mean(axis=0).astype(np.float32)
-
-  def embed(self, values, dim=None, normalise=True, field='', out=None):
-    assert dim is None and not normalise
-    for i in range(len(values)):
-      if len(self.asked) == self.stop_after:
-        raise KeyboardInterrupt
-      self.asked.append((field, values[i]))
-      out[i] = self.vector(values[i], field)
-    return out
+from tests.samples.judging import WIDTH, WordModel, pairs_of, set_of
 
 
 @pytest.fixture
@@ -58,30 +26,6 @@ def model(monkeypatch):
   made = WordModel()
   monkeypatch.setattr(door, 'load', lambda path, step=None: made)
   return made
-
-
-def set_of(folder, passages=60, queries=25, seed=0):
-  """A judged set of random words, with graded judgements."""
-  rng = np.random.default_rng(seed)
-
-  def words(count):
-    return ' '.join(f'w{i}' for i in rng.integers(0, 80, count))
-
-  corpus = [
-    {'_id': f'd{i}', 'title': words(1) * (i % 2), 'text': words(6)}
-    for i in range(passages)
-  ]
-  asked = [{'_id': f'q{i}', 'text': words(3)} for i in range(queries)]
-  qrels = {
-    f'q{i}': {
-      f'd{j}': int(rng.integers(0, 4))
-      for j in rng.choice(passages, 6, replace=False)
-    }
-    for i in range(queries)
-  }
-  qrels['q0'] = {'d0': 0, 'gone': 2, 'd1': 1}
-  qrels['q1'] = {'d0': 0}  # nothing to find
-  return write_set(folder, corpus, asked, qrels)
 
 
 def measured(folder, model, m):
@@ -137,6 +81,23 @@ def test_a_model_is_judged_as_ir_measures_does(tmp_path, run_cli, model):
   assert code == 0 and 'done before' in out and len(model.asked) == count
 
 
+@pytest.mark.slow
+def test_one_device_gives_what_eight_give(tmp_path, model, monkeypatch):
+  folder = set_of(tmp_path / 'tiny', passages=61)
+  found = []
+  for count in (8, 1):
+    mesh = sharding.make_mesh(devices=jax.devices()[:count])
+    monkeypatch.setattr(build, 'make_mesh', lambda _, mesh=mesh: mesh)
+    report = mrl_jax.evaluate(
+      model=model,
+      retrieval=folder,
+      output=tmp_path / f'{count}',
+      only=['retrieval'],
+    )
+    found.append(report.values)
+  assert len(found[0]) > 10 and found[0] == pytest.approx(found[1], abs=1e-6)
+
+
 def test_vectors_on_disk_give_what_the_model_gives(tmp_path, run_cli, model):
   """In any order, among others, and the two are compared by pairs."""
   folder = set_of(tmp_path / 'tiny')
@@ -180,20 +141,6 @@ def test_vectors_on_disk_give_what_the_model_gives(tmp_path, run_cli, model):
   ]
   assert said[0]['data'] == said[1]['data']
   assert 'unpaired' not in (both / 'compare.md').read_text(encoding='utf-8')
-
-
-def pairs_of(path, count=40, seed=0):
-  """Scored pairs of random words, some of which are in several pairs."""
-  rng = np.random.default_rng(seed)
-  known = [' '.join(f'w{i}' for i in rng.integers(0, 80, 4)) for _ in range(30)]
-  lines = [
-    '\t'.join([known[i], known[j], f'{s:g}'])
-    for i, j, s in zip(
-      *rng.integers(0, 30, (2, count)), rng.integers(0, 6, count)
-    )
-  ]
-  path.write_text('sentence1\tsentence2\tscore\n' + '\n'.join(lines))
-  return known, [line.split('\t') for line in lines]
 
 
 def test_pairs_are_scored_as_scipy_does(tmp_path, run_cli, model):
@@ -302,6 +249,35 @@ def test_a_model_that_embeds_nan_is_named(tmp_path, run_cli, model):
     'eval', '--model=m', f'--retrieval={folder}', f'--output={tmp_path / "o"}'
   )
   assert code == 2 and "embeds 'q0' as NaN" in err
+
+
+def test_a_full_disk_is_named_before_anything_is_made(
+  tmp_path, run_cli, model, monkeypatch
+):
+  folder = set_of(tmp_path / 'tiny')
+  full = types.SimpleNamespace(free=1000)
+  monkeypatch.setattr(kept.shutil, 'disk_usage', lambda path: full)
+  code, _, err = run_cli(
+    'eval', '--model=m', f'--retrieval={folder}', f'--output={tmp_path / "o"}'
+  )
+  assert code == 2 and 'queries.npy needs 0.0 GB' in err and not model.asked
+
+
+@pytest.mark.slow
+def test_a_passage_without_direction_is_ranked_too(tmp_path, run_cli, model):
+  """By every evaluator; an empty text may have a vector of zeros."""
+  folder = set_of(tmp_path / 'tiny')
+  with (folder / 'corpus.jsonl').open('a') as file:
+    file.write('{"_id": "nothing", "title": "", "text": ""}')
+  vector = model.vector
+  model.vector = lambda t, field: vector(t, field) * bool(t)
+  words = f'--retrieval={folder}', f'--output={tmp_path / "o"}', '--quick'
+  code, out, err = run_cli('eval', '--model=m', *words)
+  assert code == 0, err
+  found = results.read(tmp_path / 'o' / 'eval' / '0')
+  assert {'retrieval', 'baselines', 'stores'} <= {r['evaluator'] for r in found}
+  assert all(np.isfinite(row['value']) for row in found)
+  assert "such as 'nothing'" in out and '1 of 61 rows searched are zero' in out
 
 
 def test_texts_of_rows(tmp_path, model):

@@ -6,6 +6,7 @@ are and how many are done. So an encoding that was stopped goes on.
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from mrl_jax.errors import UsageError
 from mrl_jax.shapes import Float
 
 SLAB = 4096  # texts between two notes of what is done
-SLOW_SECONDS = 5  # what takes longer says how far it is
+PATIENCE_SECONDS = 10  # between two lines on how far it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ class KeptVectors:
     first, total = self.done(), len(texts)
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
+      self._check_room(first)
       rows = np.lib.format.open_memmap(
         self.path,
         mode='r+' if first else 'w+',
@@ -96,7 +98,7 @@ class KeptVectors:
         rows.flush()
         self._write(slab.stop)
         now = time.perf_counter()
-        if now - told > SLOW_SECONDS or (told > started and slab.stop == total):
+        if now - told > PATIENCE_SECONDS and slab.stop < total:
           left = (now - started) / (slab.stop - first) * (total - slab.stop)
           progress.say(
             f'{self.path.stem}: {slab.stop:,} of {total:,} texts encoded, '
@@ -106,6 +108,17 @@ class KeptVectors:
     except OSError as error:
       raise UsageError(f'{self.path} cannot be written: {error}') from error
     return np.load(self.path, mmap_mode='r', allow_pickle=False)
+
+  def _check_room(self, done: int) -> None:
+    """Raises UsageError if the rows do not fit: a full disk kills a process."""
+    rows, width = self.shape
+    needed = 0 if done else 4 * rows * width
+    free = shutil.disk_usage(self.path.parent).free
+    if needed > free:
+      raise UsageError(
+        f'{self.path} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are '
+        'free; name a folder on another disk by --output=...'
+      )
 
   def _write(self, done: int) -> None:
     partial = self._note.with_suffix('.partial')
