@@ -91,21 +91,23 @@ def is_whole(folder: Path) -> bool:
   return True
 
 
-def _json(path: Path) -> dict[str, Any]:
-  """What a JSON file holds; {} if there is none."""
+def _json(path: Path, kind: type = dict) -> Any:
+  """The object or the list in a JSON file; an empty one if there is none."""
   try:
     value = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
-    return {}
+    return kind()
   except (OSError, ValueError) as error:
     raise UsageError(f'{path} cannot be read: {error}') from error
-  return value if isinstance(value, dict) else {'': value}
+  if not isinstance(value, kind):
+    raise UsageError(f'{path} holds {str(value)[:40]!r}, not a {kind.__name__}')
+  return value
 
 
 def _layout(root: Path) -> ModelFolder:
   """The parts that modules.json names, all of which must be known."""
   path = root / 'modules.json'
-  modules = _json(path).get('', [])
+  modules = _json(path, list)
   if not modules:
     return ModelFolder(root, root, '', '', False)
   try:

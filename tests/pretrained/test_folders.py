@@ -15,7 +15,8 @@ MEAN = {'word_embedding_dimension': 8, 'pooling_mode_mean_tokens': True}
 
 
 def test_sizes_and_choices_come_from_the_folder(tmp_path, capsys):
-  folder = foreign.write_bert(tmp_path, foreign.ROBERTA, hidden_act='gelu_new')
+  more = {'hidden_act': 'gelu_new', 'pad_token_id': None}
+  folder = foreign.write_bert(tmp_path, foreign.ROBERTA, **more)
   config = pretrained.read(folder).config
   assert config['encoder'] == {
     'name': 'bert',
@@ -201,6 +202,8 @@ def test_other_architectures_are_named(tmp_path, changes, said):
     ('model.safetensors', 'x', r'model\.safetensors cannot be read'),
     ('modules.json', [{'type': 'a.Dense', 'path': ''}], 'module Dense is not'),
     ('modules.json', [1], 'is not a list of modules'),
+    ('modules.json', {}, "modules.json holds '{}', not a list"),
+    ('config.json', [1], 'not a dict'),
     ('sentence_bert_config.json', {'max_seq_length': 17}, '=17 is longer than'),
     ('sentence_bert_config.json', {'do_lower_case': True}, 'keeps capitals'),
     (
