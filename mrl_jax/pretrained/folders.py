@@ -235,7 +235,9 @@ def _static(
 
 def _length(layout: ModelFolder, room: int) -> int:
   """Tokens of the longest text, at most `room`."""
-  path = layout.inner / 'sentence_bert_config.json'
+  # Older folders name the architecture: sentence_roberta_config.json.
+  paths = sorted(layout.inner.glob('sentence_*_config.json'))
+  path = paths[0] if paths else layout.inner / 'sentence_bert_config.json'
   config = _json(path)
   if config.get('do_lower_case'):
     _check_lower_case(path, _tokenizer(layout))

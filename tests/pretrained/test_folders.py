@@ -69,6 +69,7 @@ def test_pooling_of_old_and_new_folders(tmp_path, pooling, pool, capsys):
   ('file', 'content', 'length'),
   [
     ('sentence_bert_config.json', {'max_seq_length': 9}, 9),
+    ('sentence_roberta_config.json', {'max_seq_length': 9}, 9),
     ('sentence_bert_config.json', {'max_seq_length': None}, 16),
     ('tokenizer_config.json', {'model_max_length': 10}, 10),
     ('tokenizer_config.json', {'model_max_length': int(1e30)}, 16),
