@@ -26,8 +26,8 @@ def inherit(config: ConfigDict, folder: str | Path) -> ConfigDict:
 
   Args:
     config: complete.
-    folder: of the run. One that has begun says it itself: the model of others
-      may be gone.
+    folder: of the run, '' without one. One that has begun says it itself: the
+      model of others may be gone.
 
   Raises:
     UsageError: for a model that cannot be read, or values that differ from
@@ -42,7 +42,7 @@ def inherit(config: ConfigDict, folder: str | Path) -> ConfigDict:
       f'encoder.weights={where} and init_from={config.init_from}: an encoder '
       'starts from one of them'
     )
-  groups = _groups(where, Path(folder))
+  groups = _groups(where, folder)
   family = groups['encoder']['name']
   if config.encoder.name != family:
     raise UsageError(
@@ -61,9 +61,9 @@ def inherit(config: ConfigDict, folder: str | Path) -> ConfigDict:
   return schema.complete(changed)
 
 
-def _groups(where: str, folder: Path) -> Mapping:
+def _groups(where: str, folder: str | Path) -> Mapping:
   """The groups of a run that began from these weights, or of the model."""
-  if steps(folder / 'checkpoints') and (folder / 'config.json').exists():
+  if folder and steps(Path(folder) / 'checkpoints'):
     saved = plain(workdir.read_config(folder))
     if saved['encoder'].get('weights') == where:
       return saved

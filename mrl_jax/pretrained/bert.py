@@ -64,7 +64,8 @@ def encoder_options(config: Mapping[str, Any], path: str) -> dict[str, Any]:
       f'{path}: hidden_act={activation!r} is not one of '
       f'{", ".join(ACTIVATIONS)}'
     )
-  padding = config.get('pad_token_id', 1)
+  padding = config.get('pad_token_id')
+  padding = 1 if padding is None else padding
   return {
     'name': 'bert',
     **{ours: config[theirs] for ours, theirs in SIZES.items()},

@@ -42,26 +42,20 @@ def config_and_tensors(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
   Raises:
     UsageError: in one line, for what is missing or not supported.
   """
+  if not place.exists():
+    raise UsageError(f'{place} is not there')
   layout = _layout(place if place.is_dir() else place.parent)
-  theirs = tensors(_weights(place, layout.inner))
   path = layout.inner / 'config.json'
   config = _json(path)
-  tokenizer = _tokenizer(layout)
-  kind = layout.first, config.get('model_type')
-  single = not config and len(theirs) == 1
-  if kind[0] == 'StaticEmbedding' or kind[1] == 'model2vec' or single:
+  theirs = tensors(_weights(place, layout.inner))
+  of_model2vec = config.get('model_type') == 'model2vec'
+  if of_model2vec or len(theirs) == 1 or layout.first == 'StaticEmbedding':
     theirs = static.table_of(theirs, str(place))
-    encoder, length = _static(theirs, tokenizer, kind[1] == 'model2vec')
-  elif config:
-    encoder = bert.encoder_options(config, str(path))
-    length = _length(layout, encoder['positions'] - encoder['first_position'])
-    encoder['pool'] = layout.pool or 'mean'
-    if not layout.pool:
-      progress.say(f'note: {place} names no pooling; it is the mean of tokens')
+    tokenizer = _tokenizer(layout)
+    encoder, length = _static(theirs, tokenizer, of_model2vec)
   else:
-    raise UsageError(
-      f'{path} is not there: the sizes of the encoder are unknown'
-    )
+    encoder, length = _bert(layout, config, str(path))
+    tokenizer = _tokenizer(layout)
   _check_vocabulary(tokenizer, encoder['rows'])
   groups = {
     'inputs': {
@@ -91,21 +85,23 @@ def is_whole(folder: Path) -> bool:
   return True
 
 
-def _json(path: Path) -> dict[str, Any]:
-  """What a JSON file holds; {} if there is none."""
+def _json(path: Path, kind: type = dict) -> Any:
+  """The object or the list in a JSON file; an empty one if there is none."""
   try:
     value = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
-    return {}
+    return kind()
   except (OSError, ValueError) as error:
     raise UsageError(f'{path} cannot be read: {error}') from error
-  return value if isinstance(value, dict) else {'': value}
+  if not isinstance(value, kind):
+    raise UsageError(f'{path} holds {str(value)[:40]!r}, not a {kind.__name__}')
+  return value
 
 
 def _layout(root: Path) -> ModelFolder:
   """The parts that modules.json names, all of which must be known."""
   path = root / 'modules.json'
-  modules = _json(path).get('', [])
+  modules = _json(path, list)
   if not modules:
     return ModelFolder(root, root, '', '', False)
   try:
@@ -161,8 +157,6 @@ def _weights(place: Path, inner: Path) -> Path:
     if not place.name.endswith(('.safetensors', INDEX, *PICKLES)):
       raise UsageError(f'{place} is not a folder or a .safetensors file')
     return place
-  if not place.is_dir():
-    raise UsageError(f'{place} is not there')
   for name in ('model.safetensors', f'model{INDEX}'):
     if (inner / name).is_file():
       return inner / name
@@ -208,6 +202,23 @@ def _check_vocabulary(path: Path, rows: int) -> None:
     )
 
 
+def _bert(
+  layout: ModelFolder, config: Mapping, path: str
+) -> tuple[dict[str, Any], int]:
+  """(options of encoders/bert.py, length of texts)."""
+  if not config:
+    raise UsageError(
+      f'{path} is not there: the sizes of the encoder are unknown'
+    )
+  options = bert.encoder_options(config, path)
+  if not layout.pool:
+    progress.say(
+      f'note: {layout.root} names no pooling; it is the mean of tokens'
+    )
+  length = _length(layout, options['positions'] - options['first_position'])
+  return options | {'pool': layout.pool or 'mean'}, length
+
+
 def _static(
   theirs: Mapping, path: Path, of_model2vec: bool
 ) -> tuple[dict[str, Any], int]:
@@ -233,7 +244,9 @@ def _static(
 
 def _length(layout: ModelFolder, room: int) -> int:
   """Tokens of the longest text, at most `room`."""
-  path = layout.inner / 'sentence_bert_config.json'
+  # Older folders name the architecture: sentence_roberta_config.json.
+  paths = sorted(layout.inner.glob('sentence_*_config.json'))
+  path = paths[0] if paths else layout.inner / 'sentence_bert_config.json'
   config = _json(path)
   if config.get('do_lower_case'):
     _check_lower_case(path, _tokenizer(layout))

@@ -19,7 +19,7 @@ PATTERNS = (
   'modules.json',
   'tokenizer.json',
   'tokenizer_config.json',
-  'sentence_bert_config.json',
+  'sentence_*_config.json',
   'config_sentence_transformers.json',
   '[0-9]_*/config.json',
   '0_*/*.json',

@@ -15,7 +15,8 @@ MEAN = {'word_embedding_dimension': 8, 'pooling_mode_mean_tokens': True}
 
 
 def test_sizes_and_choices_come_from_the_folder(tmp_path, capsys):
-  folder = foreign.write_bert(tmp_path, foreign.ROBERTA, hidden_act='gelu_new')
+  more = {'hidden_act': 'gelu_new', 'pad_token_id': None}
+  folder = foreign.write_bert(tmp_path, foreign.ROBERTA, **more)
   config = pretrained.read(folder).config
   assert config['encoder'] == {
     'name': 'bert',
@@ -68,6 +69,7 @@ def test_pooling_of_old_and_new_folders(tmp_path, pooling, pool, capsys):
   ('file', 'content', 'length'),
   [
     ('sentence_bert_config.json', {'max_seq_length': 9}, 9),
+    ('sentence_roberta_config.json', {'max_seq_length': 9}, 9),
     ('sentence_bert_config.json', {'max_seq_length': None}, 16),
     ('tokenizer_config.json', {'model_max_length': 10}, 10),
     ('tokenizer_config.json', {'model_max_length': int(1e30)}, 16),
@@ -185,6 +187,8 @@ def test_a_missing_block_is_told_in_one_short_line(tmp_path):
 )
 def test_other_architectures_are_named(tmp_path, changes, said):
   folder = foreign.write_bert(tmp_path, **changes)
+  if 'vocab_size' not in changes:
+    (folder / 'tokenizer.json').unlink()  # what is told first
   with pytest.raises(UsageError, match=said):
     pretrained.read(folder)
 
@@ -201,6 +205,8 @@ def test_other_architectures_are_named(tmp_path, changes, said):
     ('model.safetensors', 'x', r'model\.safetensors cannot be read'),
     ('modules.json', [{'type': 'a.Dense', 'path': ''}], 'module Dense is not'),
     ('modules.json', [1], 'is not a list of modules'),
+    ('modules.json', {}, "modules.json holds '{}', not a list"),
+    ('config.json', [1], 'not a dict'),
     ('sentence_bert_config.json', {'max_seq_length': 17}, '=17 is longer than'),
     ('sentence_bert_config.json', {'do_lower_case': True}, 'keeps capitals'),
     (
