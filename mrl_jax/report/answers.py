@@ -67,11 +67,10 @@ def is_nested(evaluation) -> str:
   verdict = 'Not for sure' if rotation['low'] > 0 else 'No'
   if sure[dim] > 0:
     verdict = 'Yes' if pca['high'] >= 0 else 'In part, PCA keeps more'
-  what = (
-    'nearest rows of the right class'
-    if said['metric'] == 'knn_top1'
-    else f'the {said["k"]} nearest rows'
-  )
+  what = {
+    'knn_top1': 'nearest rows of the right class',
+    'ndcg': f'nDCG@{said["k"]}',
+  }.get(said['metric'], f'the {said["k"]} nearest rows')
   return (
     f'{verdict}: by {what}, the first {dim:g} of {width:g} dimensions differ '
     f'by {_in_points(rotation)} from a random rotation of the same vectors, '
