@@ -18,6 +18,7 @@ SECONDS = {
   'knn': (1, 0.06),
   'retrieval': (1, 0.06),
   'cascade': (1, 0),
+  'margin': (1, 0.06),
   'agreement': (1, 0),
   'classes': (1, 0),
   'calibration': (1, 0),
@@ -31,7 +32,11 @@ SECONDS = {
   'examples': (2, 0),
 }
 UNKNOWN = (1, 1)
-ALL_ROWS = ('knn', 'retrieval')  # the others draw rows where there are many
+ALL_ROWS = (
+  'knn',
+  'retrieval',
+  'margin',
+)  # the others draw rows where there are many
 MOST = 10.0  # x 1e9, of those
 TICK_SECONDS = 1.0
 SHOWN = 50  # letters of what an evaluator asks

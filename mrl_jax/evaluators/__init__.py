@@ -20,6 +20,7 @@ from mrl_jax.evaluators import (
   knn,
   linear,
   lost,
+  margin,
   probe,
   retrieval,
   robustness,
@@ -33,6 +34,7 @@ EVALUATORS = {
   'knn': knn.KNN,
   'retrieval': retrieval.Retrieval,
   'cascade': cascade.Cascade,
+  'margin': margin.Margin,
   'agreement': agreement.Agreement,
   'classes': classes.Classes,
   'calibration': calibration.Calibration,
@@ -50,6 +52,7 @@ EVALUATORS = {
 QUICK = {
   'linear': {},
   'knn': {},
+  'retrieval': {},
   'baselines': {'probe': False},
   'stores': {'indexes': False},
   'lost': {},
