@@ -13,7 +13,7 @@ from mrl_jax.rows import Row
 PICTURE = 'accuracy_vs_dimension.png'  # beside the report
 QUESTION = 'Which dimension should I deploy?'
 # Measure of the decision -> the curve to draw; else the first there is.
-STATED = {'top1': 'knn/top1'}
+STATED = {'top1': 'knn/top1', 'ndcg@10': 'retrieval/ndcg@10'}
 # What counts the rows, queries and classes: evaluator and key of its details.
 ROWS = {
   'search': 'database_rows',
@@ -103,12 +103,12 @@ def _source(evaluation) -> str:
   if name := source.get('dataset') or source.get('name'):
     return str(name)
   command = evaluation.detail('evaluation', 'environment', {}).get('command')
-  found = re.search(r'--embeddings[= ](.*)', str(command or ''))
+  found = re.search(r'--(?:retrieval|embeddings)[= ](.*)', str(command or ''))
   try:
     words = shlex.split(found[1]) if found else []
   except ValueError:  # an open quote
     words = []
-  return re.split(r'[\\/]', words[0])[-1] if words else ''
+  return re.split(r'[\\/]', words[0].rstrip('\\/'))[-1] if words else ''
 
 
 def _measure(evaluation) -> list[Row]:

@@ -41,6 +41,8 @@ def undecided(points: Sequence[Row]) -> str:
     curves.short(name): _of_full_depth(curve)
     for name, curve in curves.main(points).items()
   }
+  if curves.judged(points):
+    return _undecided_judged(next(iter(main.values())))
   if not main or not all(rows.alike(curve) for curve in main.values()):
     return ''
   curve = next(iter(main.values()))
@@ -49,6 +51,21 @@ def undecided(points: Sequence[Row]) -> str:
     f'{curve[0]["dim"]:g} to {curve[-1]["dim"]:g} overlap in '
     f'{", ".join(main)}. So none is recommended; more queries or finer '
     'classes may tell. To decide by neighbours alone, leave the labels out.'
+  )
+
+
+def _undecided_judged(curve: Sequence[Row]) -> str:
+  """That no prefix surely differs from the full width on the same queries."""
+  prefixes = [row for row in curve if 'to_full' in row]
+  if not prefixes or any(
+    row['to_full_low'] > 0 or row['to_full_high'] < 0 for row in prefixes
+  ):
+    return ''
+  return (
+    'This evaluation cannot tell dimensions apart: on the same queries none '
+    f'from {prefixes[0]["dim"]:g} on differs for sure from all '
+    f'{curve[-1]["dim"]:g} in {curves.short(curves.JUDGED)}. So none is '
+    'recommended; more queries may tell.'
   )
 
 
@@ -64,6 +81,13 @@ def _decided(evaluation) -> str:
   return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 
+def _within(row: Row, full: Row, name: str) -> bool:
+  """Whether a row is surely within POINTS of the full width."""
+  if name == curves.JUDGED and 'to_full_low' in row:
+    return row['to_full_low'] >= -POINTS
+  return row is full or row['ci_low'] >= full['value'] - POINTS
+
+
 def smallest(points: Sequence[Row]) -> str:
   """The smallest dim whose interval ends within a point of the full width.
 
@@ -74,7 +98,7 @@ def smallest(points: Sequence[Row]) -> str:
     full, label = curve[-1], curves.label(name)
     if len(curve) < 2:
       continue
-    enough = [row for row in curve if row['ci_low'] >= full['value'] - POINTS]
+    enough = [row for row in curve if _within(row, full, name)]
     if not enough or enough[0] is full:
       return (
         f'No dimension below {full["dim"]:g} is surely within one point of '
