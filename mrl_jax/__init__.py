@@ -6,9 +6,9 @@ vectors = model.embed('photos/', dim=16)
 
 __version__ = '0.1.0'
 
-# Functions of model.py, which is imported when one is asked for: `import
+# Functions and their files, which are imported when one is asked for: `import
 # mrl_jax` costs nothing.
-DOOR = ('load', 'evaluate')
+DOOR = {'load': 'model', 'evaluate': 'reporting'}
 
 
 def __getattr__(name: str):
@@ -16,7 +16,7 @@ def __getattr__(name: str):
 
   if name not in DOOR:
     raise AttributeError(f'module mrl_jax has no attribute {name!r}')
-  return getattr(importlib.import_module('mrl_jax.model'), name)
+  return getattr(importlib.import_module(f'mrl_jax.{DOOR[name]}'), name)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ SECONDS = {
   'probe': (4, 4),
   'knn': (1, 0.06),
   'retrieval': (1, 0.06),
+  'sets': (5, 0),
   'cascade': (1, 0),
   'margin': (1, 0.06),
   'agreement': (1, 0),
@@ -30,6 +31,7 @@ SECONDS = {
   'stores': (8, 4),
   'lost': (1, 0.1),
   'examples': (2, 0),
+  'pairs': (2, 0),
 }
 UNKNOWN = (1, 1)
 ALL_ROWS = (

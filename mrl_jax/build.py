@@ -1,12 +1,10 @@
 """Builds all parts of a run from its config; only this file reads configs."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -15,8 +13,10 @@ from mrl_jax import (
   checkpoint,
   facts,
   integrity,
+  material,
   nested,
   optim,
+  pretrained,
   schema,
   settings,
   sharding,
@@ -25,8 +25,8 @@ from mrl_jax import (
 from mrl_jax.cadence import Cadence
 from mrl_jax.config import UsageError, blame, check_local, nearest, plain
 from mrl_jax.contracts import Evaluator, Facts, Source, Spec, Task
-from mrl_jax.data import FACTS, SOURCES, feed
-from mrl_jax.embed import encode, evidence, relevance
+from mrl_jax.data import FACTS, SOURCES, feed, judged
+from mrl_jax.embed import evidence
 from mrl_jax.encoders import ENCODERS
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.inputs import INPUTS
@@ -103,19 +103,22 @@ class Run:
   evidence: Callable[[Variables], evidence.Evidence]
   checkpoint: settings.Checkpoint
   init_from: str
+  weights: str
 
   def create(self) -> state.TrainState:
-    """A fresh state, its encoders from `init_from` where that is set."""
-    learner = self.learner
+    """A fresh state, its encoders from `init_from` or `encoder.weights`."""
+    learner, placed = self.learner, self.learner.placed.variables
     fresh = state.create(learner.init, learner.placed, learner.seed)
-    if not self.init_from:
+    if self.weights:
+      given = pretrained.read(self.weights).variables(placed)
+    elif self.init_from:
+      folder = Path(self.init_from) / 'checkpoints'
+      given = checkpoint.restore_encoders(folder, placed)
+    else:
       return fresh
-    restored = checkpoint.restore_encoders(
-      Path(self.init_from) / 'checkpoints', learner.placed.variables
-    )
     params, stats = fresh.variables
     return fresh.with_variables(
-      Variables(params | restored.params, stats | restored.stats)
+      Variables(params | given.params, stats | given.stats)
     )
 
   def checkpointer(self, read_only: bool = False):
@@ -134,7 +137,6 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   Raises:
     UsageError: one line naming the key, its value, what is allowed, the fix.
   """
-  # All that needs no data is checked before any is loaded.
   workdir = Path(workdir)
   saved = integrity.steps(workdir / 'checkpoints')
   learned = facts.read(workdir) if saved else None
@@ -144,6 +146,10 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
   evaluators = make_evaluators(config)
   dims, often = evaluated_dims(config), tuple(config.eval.often)
   _check_best(keeping.best, evaluators, often, dims)
+  sets = judged.read_all(
+    config.eval.retrieval_sets if 'sets' in evaluators else ()
+  )
+  material.check_texts(sets, base.spec.inputs)
 
   source = _load_source(config)
   if learned:
@@ -160,11 +166,12 @@ def run(config: ConfigDict, workdir: str | Path) -> Run:
     feed=batches,
     evaluators=evaluators,
     often=often,
-    options=evaluator_options(config),
+    options=evaluator_options(config, sets),
     essence=schema.essence(config),
-    evidence=_evidence_maker(parts, batches, dims),
+    evidence=material.maker(parts, batches, dims, sets),
     checkpoint=keeping,
     init_from=config.init_from,
+    weights=config.encoder.get('weights', ''),
   )
 
 
@@ -190,7 +197,12 @@ def learner(config: ConfigDict, base: Placed, examples: int) -> Learner:
   check_local('init_from', config.init_from)
   train = _settings(config, 'train', settings.Train)
   rules = _settings(config, 'optim', settings.Optim)
-  _check_batches(config, train, base.mesh)
+  for size, key, parts in (
+    (train.batch_size, 'train.batch_size', train.accumulate),
+    (config.eval.batch_size, 'eval.batch_size', 1),
+  ):
+    with blame(key):
+      sharding.check_batch(size, base.mesh, key, parts)
   steps = train.total(examples)
   with blame('optim'):
     schedule = optim.make_schedule(
@@ -268,53 +280,13 @@ def make_evaluators(config: ConfigDict) -> dict[str, Evaluator]:
   return evaluators
 
 
-def evaluator_options(config: ConfigDict) -> dict[str, dict]:
-  """The options of every evaluator as plain data."""
-  return {name: plain(config.eval[name]) for name in EVALUATORS}
-
-
-def _evidence_maker(parts: Placed, batches: feed.Feed, dims) -> Callable:
-  """A function variables -> evidence; each function is compiled once."""
-  where = sharding.replicated(parts.mesh)
-  functions = dict(parts.task.functions())
-  embed = encode.Embedder(functions.pop('embed'), batches, parts.mesh)
-  key = functions.pop('embed_key', None)
-  embed_key = key and encode.Embedder(key, batches, parts.mesh)
-  compiled = {
-    name: jax.jit(function, static_argnames='dims', out_shardings=where)
-    for name, function in functions.items()
-  }
-  shown = batches.shown
-
-  def make(variables: Variables) -> evidence.Evidence:
-    bound: dict[str, Callable] = {
-      name: functools.partial(function, variables)
-      for name, function in compiled.items()
-    }
-    bound['embed'] = functools.partial(embed, variables)
-    if shown:
-      bound['images'] = batches.images
-    if 'saliency' in compiled:
-      bound['saliency'] = lambda images, classes, dims: compiled['saliency'](
-        variables, {shown: images}, classes, dims
-      )
-    database, relate = functools.partial(embed, variables, 'train'), None
-    if embed_key:
-      database = functools.partial(embed_key, variables, 'validation')
-      relate = relevance.by_pair
-    return evidence.Evidence(
-      dims=dims,
-      trained=parts.task.dims,
-      mesh=parts.mesh,
-      make_database=database,
-      make_queries=functools.partial(embed, variables, 'validation'),
-      names=parts.spec.classes,
-      functions=bound,
-      relate=relate,
-      labelled=bool(parts.spec.classes),
-    )
-
-  return make
+def evaluator_options(
+  config: ConfigDict, sets: Sequence[judged.JudgedSet] = ()
+) -> dict[str, dict]:
+  """The options of every evaluator as plain data, and what `sets` is about."""
+  options = {name: plain(config.eval[name]) for name in EVALUATORS}
+  options['sets'] |= {one.name: one.fingerprint for one in sets}
+  return options
 
 
 def _make(group: ConfigDict, table: Mapping, *given, **more):
@@ -356,15 +328,6 @@ def _ask_source(config: ConfigDict, question: Callable):
       return question(data_dir=config.data.dir, **options)
     except OSError as error:
       raise UsageError(f'data.source: {error}') from error
-
-
-def _check_batches(config: ConfigDict, train: settings.Train, mesh: Mesh):
-  with blame('train'):
-    sharding.check_batch(
-      train.batch_size, mesh, 'train.batch_size', train.accumulate
-    )
-  with blame('eval'):
-    sharding.check_batch(config.eval.batch_size, mesh, 'eval.batch_size')
 
 
 def _feed(config: ConfigDict, source: Source, parts: Learner) -> feed.Feed:

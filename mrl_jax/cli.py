@@ -16,7 +16,8 @@ PROGRAMS = {
 }
 PURPOSES = {
   'train': 'Train an encoder whose every prefix is an embedding.',
-  'eval': "Evaluate a run's checkpoint, or any embeddings, at every dimension.",
+  'eval': "Evaluate a run's checkpoint, any embeddings, or a model on texts, "
+  'at every dimension.',
   'embed': 'Write the embeddings of your files by a trained model.',
   'plan': 'What a training step costs on a TPU slice: memory, FLOPs, messages, '
   'compiled here.',
@@ -38,13 +39,16 @@ A run resumes from its workdir; a workdir of another config is refused.""",
   python eval.py --embeddings=x.npy --labels=y.npy --output=report --quick
   python eval.py --embeddings=x.parquet:vector --labels=x.parquet:class
   python eval.py --compare runs/mrl runs/mrl_e runs/ff8
+  python eval.py --model=FOLDER --retrieval=beir/scifact
+  python eval.py --model=FOLDER --pairs=sts13.tsv
 A run knows its own config; its results go to WORKDIR/eval/STEP/.
 The same command again skips what is done; another --only adds to it.""",
   'embed': """examples:
   python -m mrl_jax.embed --model=runs/vit_mrl --inputs=photos --output=x.npy
   python -m mrl_jax.embed --model=runs/vit_mrl --inputs=a.png --output=a.npy \\
     --dim=16
-Rows stand in x.npy, the path of each in x.txt, a line a row.""",
+  python -m mrl_jax.embed --model=FOLDER --inputs=texts.txt --output=t.npy
+Rows stand in x.npy, the name of each in x.txt, a line a row.""",
   'plan': """examples:
   P='python -m mrl_jax.plan --config=configs/vit_mrl.py:imagenet,B/16'
   $P --topology=v5e:4x4
@@ -109,7 +113,7 @@ def _announce(options: argparse.Namespace, entry: str) -> None:
   if entry == 'train' and not options.print_config:
     print(f'{options.config}: loading JAX and the data ...', flush=True)
   if entry == 'eval' and not options.compare:
-    what = options.workdir or options.embeddings
+    what = options.workdir or options.model or options.embeddings
     print(f'{what}: loading JAX and the data ...', flush=True)
 
 
@@ -148,22 +152,7 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
     default='float32',
     help='of exported embeddings',
   )
-  add('--embeddings', metavar='FILE', help=f'the vectors searched: {FILES}')
-  add('--labels', metavar='FILE', help=f'their classes: {FILES}, .txt, .csv')
-  add(
-    '--queries',
-    metavar='FILE',
-    help='vectors that search; by default some rows are held out for it',
-  )
-  add('--query_labels', metavar='FILE', help='the classes of --queries')
-  add('--ids', metavar='FILE', help=f'a name per row: {FILES}, .txt, .csv')
-  add('--query_ids', metavar='FILE', help='likewise of --queries')
-  add(
-    '--codes',
-    choices=('numbers', 'offset', 'bits'),
-    help='what whole numbers in --embeddings and --queries are: as they stand, '
-    'uint8 with 128 for zero, or packed bits',
-  )
+  _material(parser)
   add('--dims', help='prefixes, like 8,16,32; default: the width, halved to 8')
   _choice(parser)
   add(
@@ -180,10 +169,40 @@ def _evaluation(parser: argparse.ArgumentParser) -> None:
   add(
     '--output',
     metavar='DIR',
-    help='of --embeddings (default: runs/<file name>) and of --compare '
-    '(default: runs/compare)',
+    help='of --embeddings (default: runs/<file name>), of --model (default: '
+    'runs/<model>-<set>) and of --compare (default: runs/compare)',
   )
   _distributed(parser)
+
+
+def _material(parser: argparse.ArgumentParser) -> None:
+  """Vectors or a model, and what they are judged by."""
+  add = parser.add_argument
+  add(
+    '--model',
+    metavar='DIR',
+    help='a run, a saved or an imported model, on texts',
+  )
+  add('--retrieval', metavar='DIR', help='a judged set, as BEIR lays it out')
+  add(
+    '--pairs', metavar='FILE', help='scored pairs: .tsv, .csv, .jsonl, .parquet'
+  )
+  add('--embeddings', metavar='FILE', help=f'the vectors searched: {FILES}')
+  add('--labels', metavar='FILE', help=f'their classes: {FILES}, .txt, .csv')
+  add(
+    '--queries',
+    metavar='FILE',
+    help='vectors that search; by default some rows are held out for it',
+  )
+  add('--query_labels', metavar='FILE', help='the classes of --queries')
+  add('--ids', metavar='FILE', help=f'a name per row: {FILES}, .txt, .csv')
+  add('--query_ids', metavar='FILE', help='likewise of --queries')
+  add(
+    '--codes',
+    choices=('numbers', 'offset', 'bits'),
+    help='what whole numbers in --embeddings and --queries are: as they stand, '
+    'uint8 with 128 for zero, or packed bits',
+  )
 
 
 def _choice(parser: argparse.ArgumentParser) -> None:
@@ -202,33 +221,53 @@ def _check_evaluation(parser, options: argparse.Namespace) -> None:
   for name, value in vars(options).items():
     if value == '' and name != 'distributed':
       parser.error(f'--{name} is empty; give a value or leave it out')
-  sources = ('workdir', 'embeddings', 'compare')
+  sources = ('workdir', 'embeddings', 'model', 'compare')
   given = [name for name in sources if getattr(options, name)]
   if len(given) != 1:
-    parser.error('give one of --workdir, --embeddings, --compare')
-  needs = {
-    'step': 'workdir',
-    'export': 'workdir',
-    'labels': 'embeddings',
-    'queries': 'embeddings',
-    'query_labels': 'queries',
-    'ids': 'embeddings',
-    'query_ids': 'queries',
-    'codes': 'embeddings',
-    'dims': 'embeddings',
-  }
+    parser.error('give one of --workdir, --embeddings, --model, --compare')
   for name in ('only', 'quick', 'fresh'):
     if getattr(options, name) and (options.compare or options.export):
       parser.error(f'--{name} goes with an evaluation')
   if options.only and options.quick:
     parser.error('--quick names its evaluators; give it or --only')
-  for name, needed in needs.items():
-    if getattr(options, name) is not None and not getattr(options, needed):
-      parser.error(f'--{name} goes with --{needed}')
+  for name, sides in NEEDS.items():
+    there = any(getattr(options, side) for side in sides)
+    if getattr(options, name) is not None and not there:
+      words = ' or '.join(f'--{side}' for side in sides)
+      parser.error(f'--{name} goes with {words}')
+  _check_sides(parser, options)
+  if options.output and options.workdir:
+    parser.error('--output goes with --embeddings, --model or --compare')
+
+
+NEEDS = {
+  'step': ('workdir', 'model'),
+  'export': ('workdir',),
+  'labels': ('embeddings',),
+  'queries': ('embeddings',),
+  'query_labels': ('queries',),
+  'ids': ('embeddings',),
+  'query_ids': ('queries',),
+  'codes': ('embeddings',),
+  'dims': ('embeddings', 'model'),
+  'retrieval': ('model', 'embeddings'),
+  'pairs': ('model', 'embeddings'),
+}
+
+
+def _check_sides(parser, options: argparse.Namespace) -> None:
+  """Likewise of what vectors and texts are compared with."""
+  judged = [name for name in ('retrieval', 'pairs') if getattr(options, name)]
+  if len(judged) == 2 or (options.model and not judged):
+    parser.error('--model needs --retrieval or --pairs, one of them')
+  if judged and (options.labels or options.query_labels):
+    parser.error(f'--{judged[0]} says what is right; drop --labels')
+  if options.embeddings and options.retrieval and not options.queries:
+    parser.error('--retrieval needs the vectors of its queries: --queries')
+  if options.pairs and options.queries:
+    parser.error('--pairs has both sides in --embeddings; drop --queries')
   if options.queries and options.labels and not options.query_labels:
     parser.error('--queries with --labels needs --query_labels too')
-  if options.output and options.workdir:
-    parser.error('--output goes with --embeddings or --compare')
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
@@ -257,14 +296,21 @@ def _plan(parser: argparse.ArgumentParser) -> None:
 
 def _embed(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
-  add('--model', required=True, metavar='DIR', help="a run's, or a saved one")
+  add(
+    '--model',
+    required=True,
+    metavar='DIR',
+    help="a run's, a saved one or a Hugging Face one",
+  )
   add('--step', type=int, help='of a run; default: the newest')
   add(
     '--inputs',
     required=True,
     metavar='PATH',
-    help='a file, or a folder with all files below it',
+    help='an image, or a folder of them; texts: .txt, .jsonl:KEY, '
+    '.parquet:COLUMN, .csv:COLUMN or .tsv:COLUMN',
   )
+  add('--field', metavar='NAME', help='of the texts, like query; it prompts')
   add('--output', required=True, metavar='FILE.npy')
   add('--dim', type=int, help='of the prefix; default: the whole embedding')
   add(

@@ -68,9 +68,11 @@ def _train(options, words) -> int:
     return 0
   with configs.blame('--distributed'):
     sharding.initialise(options.distributed)
-  from mrl_jax import build, loop  # heavy: the keys are right by now
+  from mrl_jax import build, inherited, loop  # heavy: the keys are right by now
 
-  run = build.run(config, options.workdir or f'runs/{name}')
+  folder = options.workdir or f'runs/{name}'
+  config = inherited.filled(config, folder)
+  run = build.run(config, folder)
   workdir.claim(run.workdir, config, run.facts, run.cadence.steps)
   return loop.train(run)
 
@@ -100,8 +102,12 @@ def _evaluate(options, words) -> int:
   with configs.blame('--distributed'):
     sharding.initialise(options.distributed)
   with interrupt.at_once():
-    if options.embeddings:
-      evaluation.of_vectors(foreign.frozen(config, options), options.fresh)
+    if not options.workdir:
+      judged = options.retrieval or options.pairs
+      frozen = (
+        _judge(config, options) if judged else foreign.frozen(config, options)
+      )
+      evaluation.of_vectors(frozen, options.fresh)
       return 0
     run = build.run(config, options.workdir)
     if options.export:
@@ -111,13 +117,21 @@ def _evaluate(options, words) -> int:
   return 0
 
 
+def _judge(config, options):
+  """What --retrieval or --pairs asks, of a model or of vectors."""
+  from mrl_jax import judge
+
+  return judge.ready(config, options)
+
+
 def _short(options) -> list[str]:
   """The words of the config that --only and --quick stand for."""
   from mrl_jax import evaluators
 
   if not options.quick:
     return [f'--config.eval.only={options.only}'] if options.only else []
-  return [f'--config.eval.only={",".join(evaluators.QUICK)}'] + [
+  more = [name for name in ('retrieval', 'pairs') if getattr(options, name)]
+  return [f'--config.eval.only={",".join([*evaluators.QUICK, *more])}'] + [
     f'--config.eval.{name}.{key}={value}'
     for name, changed in evaluators.QUICK.items()
     for key, value in changed.items()
@@ -136,8 +150,9 @@ def _embed(options, words) -> int:
   if output.suffix != '.npy':
     raise errors.UsageError(f'--output={output} must end in .npy')
   model = door.load(options.model, options.step)
-  values = model.open(options.inputs)
-  embeddings = model.embed(values, options.dim, options.normalise)
+  field = options.field or ''
+  values = model.open(Path(options.inputs), field)
+  embeddings = model.embed(values, options.dim, options.normalise, field=field)
   names = output.with_suffix('.txt')
   try:
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,9 @@ class Input(Protocol):
     facts: what an encoder must know of these arrays, such as
       {'image_size': (28, 28), 'channels': 1}. They become its arguments.
 
-  An input may keep `Openable`, `Drawable` and `Mixable` too.
+  An input may keep `Openable`, `Sized`, `Drawable` and `Mixable` too. Its class
+  may have `files`, a mapping from each option that names a file to a function
+  of the option that returns the file's path: a model keeps copies of them.
   """
 
   shape: PyTree
@@ -116,6 +118,33 @@ class Openable(Protocol):
 
   def open(self, given: Any) -> Values:
     """The values in what is given (a file, a folder, a list ...), in order."""
+    ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+  """An input whose examples have a length, and padding behind it.
+
+  Its arrays have the maximal length. Batches are cut to one of a few lengths,
+  so that few shapes are compiled.
+
+  Attributes:
+    sizes: the lengths that batches are cut to, increasing; the last is the
+      maximal one.
+  """
+
+  sizes: tuple[int, ...]
+
+  def size(self, arrays: PyTree) -> Int[np.ndarray, '...']:
+    """The length of each example of the arrays: [b], or a number for one."""
+    ...
+
+  def cut(self, arrays: PyTree, size: int) -> PyTree:
+    """The arrays of a batch, or of one example, without what is beyond."""
+    ...
+
+  def evaluate_all(self, values: Sequence) -> PyTree:
+    """The arrays of several values as `evaluate` makes them, stacked."""
     ...
 
 

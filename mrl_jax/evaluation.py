@@ -14,7 +14,7 @@ from mrl_jax.embed.evidence import Evidence
 from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.job import Job, answer
 from mrl_jax.report import compare as comparison
-from mrl_jax.report import headline, page, tables
+from mrl_jax.report import curves, headline, page, tables
 from mrl_jax.report import results as files
 from mrl_jax.state import TrainState
 
@@ -93,10 +93,7 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
       evaluation of other vectors.
   """
   folder, evidence = frozen.folder, frozen.evidence
-  if (folder / 'config.json').exists():
-    raise errors.UsageError(
-      f'--output={folder} is the workdir of a training run; name another folder'
-    )
+  check_output(folder)
   if not any(evidence.has(*kind.needs) for kind in frozen.evaluators.values()):
     raise errors.UsageError(
       'nothing to evaluate: '
@@ -105,9 +102,10 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
         for name, kind in frozen.evaluators.items()
       )
     )
-  data, ids = fingerprint.of_sides(evidence), fingerprint.of_ids(evidence)
+  about, ids = fingerprint.of_sides(evidence), fingerprint.of_ids(evidence)
+  data = frozen.data or about
   more = evidence.dims, evidence.trained, ids
-  place = parts.Place(folder / 'eval' / '0', data, data, more)
+  place = parts.Place(folder / 'eval' / '0', data, f'{data} {about}', more)
   fix = 'name another by --output=..., or clear it: --fresh'
   _make_room(place, fresh, f'vectors; {fix}')
   try:
@@ -125,9 +123,19 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
     size=len(database) * len(queries) * evidence.dims[-1],
     fresh=fresh,
   )
-  notes = remarks.of(database, queries, evidence.dims)
+  notes = frozen.notes
+  if not evidence.has('pairs'):
+    notes += remarks.of(database, queries, evidence.dims)
   results = _run(job, folder, '', notes)
   return {rows.flat_name(row): row['value'] for row in results}
+
+
+def check_output(folder: Path) -> None:
+  """Raises UsageError for the folder of a training run."""
+  if (folder / 'config.json').exists():
+    raise errors.UsageError(
+      f'--output={folder} is the workdir of a training run; name another folder'
+    )
 
 
 def _make_room(place: parts.Place, may_clear: bool, words: str) -> None:
@@ -196,8 +204,10 @@ def publish(
   """Writes results, curves, pictures and the page; prints the table."""
   files.write(folder, results, details)
   report = page.write(folder, workdir)
-  title = f'step {step}, %' if step else '%'
-  advice = details.get('stores', {}).get('decision', {}).get('text', '')
+  unit = curves.unit(curves.main(results))
+  title = f'step {step}, {unit}' if step else unit
+  _, decision = files.decision(details)
+  advice = decision.get('text', '')
   if undecided := headline.undecided(results):
     print(f'\nnote: {undecided}')
     advice = ''

@@ -14,12 +14,20 @@ from mrl_jax.embed import evidence, files, vectors
 
 @dataclasses.dataclass(frozen=True)
 class Frozen:
-  """Embeddings that are not ours, ready to evaluate."""
+  """Embeddings, ready to evaluate into a folder of their own.
+
+  Attributes:
+    data: fingerprint of what is asked, whatever the vectors; '' where vectors
+      of another model are other data.
+    notes: sentences about the data.
+  """
 
   folder: Path
   options: Mapping[str, Mapping]
   evaluators: Mapping[str, Evaluator]
   evidence: evidence.Evidence
+  data: str = ''
+  notes: tuple[str, ...] = ()
 
 
 def vector_config(dims: str | None) -> dict:
@@ -30,7 +38,7 @@ def vector_config(dims: str | None) -> dict:
   return {'dims': tuple(int(word) for word in words)}
 
 
-def _read_side(path, labels, flags, names=(), codes=None) -> tuple:
+def read_side(path, labels, flags, names=(), codes=None) -> tuple:
   """What `files.read` returns; its errors name the flag."""
   try:
     return files.read(path, labels, names, codes)
@@ -43,7 +51,7 @@ def _read_side(path, labels, flags, names=(), codes=None) -> tuple:
 def frozen(config: ConfigDict, options) -> Frozen:
   """What eval.py --embeddings evaluates; `options` are its own."""
   evaluators = build.make_evaluators(config)
-  database, names = _read_side(
+  database, names = read_side(
     options.embeddings,
     options.labels,
     ('--embeddings', '--labels'),
@@ -55,7 +63,7 @@ def frozen(config: ConfigDict, options) -> Frozen:
   with blame('--queries'):
     if options.queries:
       known = names
-      queries, names = _read_side(
+      queries, names = read_side(
         options.queries,
         options.query_labels,
         ('--queries', '--query_labels'),

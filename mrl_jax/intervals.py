@@ -123,7 +123,7 @@ def paired_ratio(
 
 
 def paired_difference(
-  differences: Float[np.ndarray, 'q'], z: float = Z
+  differences: Float[np.ndarray, 'q'], z: float = Z, most: float = 1.0
 ) -> tuple[float, float]:
   """95% interval of the mean of independent differences in [-1, 1].
 
@@ -131,28 +131,31 @@ def paired_difference(
   over from hits to any values in [0, 1]: one difference of 1 and one of -1
   are added before mean and variance are taken. Above the 95% level z^2/4 of
   each are added, as many as at that level, so that the rare differences that
-  no example shows stay inside. It never has width 0.
+  no example shows stay inside. It never has width 0. `most` is the largest
+  magnitude that the mean can have: of two correlations it is 2.
   """
   added = max(1.0, z * z / 4)
   total = len(differences) + 2 * added
   centre = float(np.sum(differences)) / total
   square = (float(np.sum(np.square(differences))) + 2 * added) / total
   half = z * math.sqrt(max(square - centre * centre, 0) / total)
-  return max(-1.0, centre - half), min(1.0, centre + half)
+  return max(-most, centre - half), min(most, centre + half)
 
 
 def unpaired_difference(
   first: tuple[float, float, float],
   second: tuple[float, float, float],
   z: float = Z,
+  most: float = 1.0,
 ) -> tuple[float, float]:
   """95% interval of first - second, each of them (value, low, high) at 95%.
 
   Newcombe's (1998), method 10: the squares of the distances from the values
   to the ends are added. At another level the distances grow like `z`. It is
   for independent values, and too wide where both are over the same examples.
+  `most` is as in `paired_difference`.
   """
   (a, low1, high1), (b, low2, high2) = first, second
   below = math.hypot(a - low1, high2 - b) * z / Z
   above = math.hypot(high1 - a, b - low2) * z / Z
-  return max(-1.0, a - b - below), min(1.0, a - b + above)
+  return max(-most, a - b - below), min(most, a - b + above)

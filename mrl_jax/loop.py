@@ -71,16 +71,17 @@ class Training:
     self.asked_to_stop = interrupt.catch(run.feed)
     self.batches = run.feed.training(self.first)
     self.batch = next(self.batches)
-    self.compiled = None  # a finished run needs no step
-    if self.first < run.cadence.steps:
-      self.compiled = _compile(run, self.state, self.batch)
+    self.compiled = {}  # by the shapes of a batch
+    if self.first < run.cadence.steps:  # a finished run needs no step
+      self.program()
     self.values = None  # metrics of the last update
     self.late = None  # logged ones are read after the next step has started
 
   def update(self) -> None:
     """Makes one update, and fetches the next batch while it runs."""
+    compiled = self.program()
     self.watch.resume()
-    self.state, self.values = self.compiled(self.state, self.batch)
+    self.state, self.values = compiled(self.state, self.batch)
     self.step += 1
     self.log()
     if self.run.cadence.due(self.step).log:
@@ -89,6 +90,14 @@ class Training:
     self.batch = next(self.batches)
     self.watch.waited += time.perf_counter() - started
     self.saver.poll()
+
+  def program(self):
+    """The update compiled for batches of the shapes of the next one."""
+    shapes = tuple(leaf.shape for leaf in jax.tree.leaves(self.batch))
+    if shapes not in self.compiled:
+      self.watch.pause()
+      self.compiled[shapes] = _compile(self.run, self.state, self.batch)
+    return self.compiled[shapes]
 
   def log(self) -> None:
     """Writes and shows a logged step; its arrays are ready or nearly so."""

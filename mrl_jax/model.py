@@ -7,11 +7,7 @@ A model needs its run's folder, or one that `save` wrote, but not the data it
 learned from.
 """
 
-import argparse
-import concurrent.futures
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,27 +18,21 @@ from ml_collections import ConfigDict
 from mrl_jax import (
   build,
   checkpoint,
-  evaluation,
   facts,
-  foreign,
   nested,
+  pretrained,
   progress,
+  saved,
   schema,
   sharding,
   state,
-  stored,
   workdir,
 )
-from mrl_jax.config import to_json
 from mrl_jax.contracts import Facts, Openable, Values
+from mrl_jax.embed import windows
 from mrl_jax.errors import UsageError
-from mrl_jax.report import headline, results
-from mrl_jax.rows import Row
-from mrl_jax.shapes import Float, Int, PyTree
+from mrl_jax.shapes import Float, Int
 from mrl_jax.variables import Variables
-
-FILE = 'model.safetensors'
-THREADS = 8  # that decode
 
 
 class Predictions(NamedTuple):
@@ -60,9 +50,11 @@ class Predictions(NamedTuple):
 
 
 def load(path: str | Path, step: int | None = None) -> 'Model':
-  """The model in a run's folder, or in one that `Model.save` wrote.
+  """The model of a run, one that `Model.save` wrote, or one of others.
 
   Args:
+    path: a folder, or what `pretrained.read` takes: a folder of transformers,
+      sentence-transformers or model2vec, or hf:OWNER/NAME.
     step: of a run, the newest by default. Of a run that keeps a moving average
       of its variables, that is what is loaded.
 
@@ -70,22 +62,43 @@ def load(path: str | Path, step: int | None = None) -> 'Model':
     UsageError: if there is no such model, or its files do not fit together.
   """
   progress.quiet()
+  if pretrained.is_foreign(path):
+    return _imported(path, step)
   folder = Path(path).expanduser()
   config = workdir.read_config(folder)
-  config.mesh = ConfigDict({'data': -1, 'fsdp': 1, 'tensor': 1})
   known = facts.read(folder) or build.source_facts(config)
-  parts = build.model(config, known)
-  shapes = jax.eval_shape(parts.task.init, jax.random.key(0))
-  placed = state.place(shapes, parts.mesh)
-  if (folder / FILE).exists():
-    if step is not None:
-      raise UsageError(f'step={step}: {folder} is a saved model of one step')
-    variables, step = _read(folder / FILE, placed)
+  parts, placed = _built(config, known)
+  if (folder / saved.FILE).exists():
+    _check_step(step, folder)
+    variables, step = saved.read_variables(folder / saved.FILE, placed)
   else:
     variables, step = checkpoint.restore_best(
       folder / 'checkpoints', step, placed
     )
   return Model(config, known, parts, variables, step)
+
+
+def _imported(where: str | Path, step: int | None) -> 'Model':
+  """A model that others trained."""
+  _check_step(step, where)
+  imported = pretrained.read(where)
+  config = schema.complete(imported.config)
+  known = Facts({field: {} for field in config.inputs})
+  parts, placed = _built(config, known)
+  return Model(config, known, parts, imported.variables(placed), 0)
+
+
+def _built(config: ConfigDict, known: Facts) -> tuple:
+  """(the parts of a model on all devices, where its variables belong)."""
+  config.mesh = ConfigDict({'data': -1, 'fsdp': 1, 'tensor': 1})
+  parts = build.model(config, known)
+  shapes = jax.eval_shape(parts.task.init, jax.random.key(0))
+  return parts, state.place(shapes, parts.mesh)
+
+
+def _check_step(step: int | None, where: str | Path) -> None:
+  if step is not None:
+    raise UsageError(f'step={step}: {where} is a saved model of one step')
 
 
 class Model:
@@ -96,6 +109,8 @@ class Model:
     width: of the whole embedding.
     classes: names of what it tells apart, () for none.
     step: of training.
+    fields: what its inputs may be; the first is usual. The others are encoded
+      alike after a preparation of their own, as texts with another prompt.
   """
 
   def __init__(
@@ -111,8 +126,14 @@ class Model:
     self.dims = tuple(parts.task.dims)
     self.width = self.dims[-1]
     self.classes = known.classes
-    self.field = parts.spec.field()
-    self.input = parts.spec.inputs[self.field]
+    inputs = parts.spec.inputs
+    self.field = getattr(parts.task, 'field', '') or parts.spec.field()
+    others = [
+      name
+      for name, other in inputs.items()
+      if type(other) is type(inputs[self.field]) and name != self.field
+    ]
+    self.fields = (self.field, *others)
     where = sharding.replicated(parts.mesh)
     functions = parts.task.functions()
     self._embed = jax.jit(functions['embed'], out_shardings=where)
@@ -125,15 +146,17 @@ class Model:
   def __repr__(self) -> str:
     return f'Model(dims={self.dims}, step={self.step})'
 
-  def open(self, inputs) -> Values:
+  def open(self, inputs, field: str = '') -> Values:
     """The values in `inputs`, read when asked for; `names` has their names.
 
-    A file, a folder, an array or a PIL image, or a list of them; which arrays
-    is said at the input (`inputs.opened.open_images` for images).
+    Of images a file, a folder, an array or a PIL image, or a list of them: see
+    `inputs.opened.open_images`. Of texts a string, a list of them, or a file:
+    see `inputs.texts.open_texts`.
     """
-    if not isinstance(self.input, Openable):
+    an_input = self._input(field)
+    if not isinstance(an_input, Openable):
       raise UsageError(f'the field {self.field} is not read from files')
-    return self.input.open(inputs)
+    return an_input.open(inputs)
 
   def embed(
     self,
@@ -141,6 +164,8 @@ class Model:
     dim: int | None = None,
     normalise: bool = True,
     batch_size: int = 256,
+    field: str = '',
+    out: Float[np.ndarray, 'n m'] | None = None,
   ) -> Float[np.ndarray, 'n m']:
     """The embeddings of `inputs`, float32, a row each, in order.
 
@@ -149,21 +174,29 @@ class Model:
       dim: of the prefix, the whole width by default.
       normalise: whether rows get the length 1, so that products are cosines.
       batch_size: embedded together. Fewer inputs are filled up to a power of
-        two: the model is compiled once for each size of a batch.
+        two. The model is compiled once for each size of a batch and, for
+        texts, for each of their fixed lengths.
+      field: one of `fields`, the first by default.
+      out: an array that gets the rows and is returned, such as a mapped file.
 
     Raises:
-      UsageError: for an input that cannot be read, or a `dim` out of range.
+      UsageError: for an input that cannot be read, or an argument out of its
+        range.
     """
-    dim = self._checked(dim)
-    rows = [np.zeros((0, self.width), np.float32)]
-    rows += [
-      np.asarray(self._embed(self.variables, batch))[:count]
-      for batch, count in self._batches(self.open(inputs), batch_size)
-    ]
-    embeddings = np.concatenate(rows)
-    if not normalise:
-      return embeddings[:, :dim]
-    return np.asarray(nested.unit(embeddings, dim))
+    dim, values = self._checked(dim), self.open(inputs, field)
+    if out is None:
+      out = np.empty((len(values), dim), np.float32)
+    if out.shape != (len(values), dim):
+      raise UsageError(
+        f'out has the shape {out.shape}; it must be {(len(values), dim)}'
+      )
+    done, counter = 0, progress.Counter(len(values), 'rows')
+    for rows, batch in self._embedded(values, field, batch_size):
+      vectors = nested.unit(batch, dim) if normalise else batch[:, :dim]
+      out[rows] = np.asarray(vectors)[: len(rows)]
+      done += len(rows)
+      counter.tell(done)
+    return out
 
   def classify(
     self, inputs, dim: int | None = None, batch_size: int = 256
@@ -175,13 +208,12 @@ class Model:
     """
     if self._logits is None:
       raise UsageError('this model has no head: it embeds, but cannot classify')
-    dim = self._checked(dim)
-    rows = [np.zeros((0, len(self.classes)), np.float32)]
-    for batch, count in self._batches(self.open(inputs), batch_size):
-      embeddings = self._embed(self.variables, batch)
-      logits = self._logits(self.variables, embeddings, dims=(dim,))[0]
-      rows.append(np.asarray(jax.nn.softmax(logits, axis=-1))[:count])
-    probabilities = np.concatenate(rows)
+    dim, values = self._checked(dim), self.open(inputs)
+    probabilities = np.empty((len(values), len(self.classes)), np.float32)
+    for rows, batch in self._embedded(values, '', batch_size):
+      logits = self._logits(self.variables, batch, dims=(dim,))[0]
+      shares = np.asarray(jax.nn.softmax(logits, axis=-1))
+      probabilities[rows] = shares[: len(rows)]
     labels = probabilities.argmax(axis=1)
     names = [self.classes[label] for label in labels]
     return Predictions(labels, names, probabilities)
@@ -190,29 +222,44 @@ class Model:
     """Writes all that `load` needs into a new folder; nothing of the run.
 
     `model.safetensors` holds the variables by their names in checkpoints,
-    beside `config.json` and `facts.json`.
+    beside `config.json`, `facts.json` and the tokenizer of a model of texts.
 
     Raises:
       UsageError: if something is there already, or it cannot be written.
     """
-    from safetensors.numpy import save
+    saved.write_model(
+      Path(folder).expanduser(),
+      self.config,
+      self.facts,
+      self.variables,
+      self.step,
+    )
 
-    folder = Path(folder).expanduser()
-    if folder.exists():
-      raise UsageError(f'{folder} exists; name a new folder')
-    partial = folder.with_name(f'.{folder.name}.partial')
-    try:
-      shutil.rmtree(partial, ignore_errors=True)
-      partial.mkdir(parents=True)
-      text = to_json(self.config)
-      (partial / 'config.json').write_text(text, encoding='utf-8')
-      facts.write(partial, self.facts)
-      arrays = jax.device_get(_flat(self.variables))
-      step = {'step': str(self.step)}  # two keys would have no order
-      (partial / FILE).write_bytes(save(arrays, step))
-      partial.rename(folder)
-    except OSError as error:
-      raise UsageError(f'{folder} cannot be written: {error}') from error
+  def _input(self, field: str) -> Any:
+    """What makes arrays of the values of a field."""
+    if field and field not in self.fields:
+      raise UsageError(
+        f'field={field!r} is not one of {", ".join(self.fields)}'
+      )
+    return self.parts.spec.inputs[field or self.field]
+
+  def _embedded(
+    self, values: Values, field: str, size: int
+  ) -> Iterator[tuple[Int[np.ndarray, 'n'], Float[jax.Array, 'b d']]]:
+    """(rows of the values, embeddings of their batch) of all values.
+
+    The devices work on a batch while the one before is used.
+    """
+    before = None
+    for rows, batch in windows.batches(
+      values, self._input(field), self.field, size, self.parts.mesh
+    ):
+      coming = rows, self._embed(self.variables, batch)
+      if before is not None:
+        yield before
+      before = coming
+    if before is not None:
+      yield before
 
   def _checked(self, dim: int | None) -> int:
     dim = self.width if dim is None else dim
@@ -224,150 +271,3 @@ class Model:
         f'dim={dim} is not in 1 to {self.width}; trained are {trained}'
       )
     return int(dim)
-
-  def _batches(self, values: Values, size: int) -> Iterator[tuple[PyTree, int]]:
-    """(a batch on the devices, its count of real rows) of all values."""
-    if size < 1:
-      raise UsageError(f'batch_size={size} must be at least 1')
-    devices = self.parts.mesh.size
-    size = -(-size // devices) * devices
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-      for start in range(0, len(values), size):
-        some = range(start, min(start + size, len(values)))
-        read = list(pool.map(lambda i: self.input.evaluate(values[i]), some))
-        count = len(read)
-        room = size
-        if len(values) < size:
-          room = -(-(1 << (count - 1).bit_length()) // devices) * devices
-        read += [read[0]] * (room - count)
-        arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *read)
-        batch = {self.field: arrays, 'mask': np.arange(room) < count}
-        where = sharding.over_batch(self.parts.mesh)
-        yield jax.device_put(batch, where), count
-
-
-class Report(NamedTuple):
-  """What `evaluate` has found.
-
-  Attributes:
-    values: by flat name, like 'knn/top1/d8'.
-    page: the report, to be opened in a browser.
-    rows: the result rows, each with its interval.
-    decision: which store to deploy, in `text`, with `why` and `status`; empty
-      where `stores` did not run, or classes do not tell dimensions apart.
-  """
-
-  values: dict[str, float]
-  page: Path
-  rows: list[Row]
-  decision: Mapping[str, Any]
-
-
-def evaluate(
-  embeddings,
-  labels=None,
-  queries=None,
-  query_labels=None,
-  output: str | Path = 'runs/vectors',
-  only: Sequence[str] = (),
-  fresh: bool = False,
-  **options,
-) -> Report:
-  """The report on anybody's vectors, as `eval.py --embeddings` writes it.
-
-  Args:
-    embeddings: [n d] numbers, or the path of a file.
-    labels: of each row a whole number or a word, or the path of a file.
-    queries, query_labels: vectors that search; by default some rows are held
-      out for it.
-    output: the folder that is written; what is done there is kept.
-    only: names of evaluators, () for all.
-    fresh: whether what is done is done anew, and an evaluation of other
-      vectors cleared.
-    options: `dims`, `codes`, `ids` and `query_ids` as eval.py takes them, and
-      keys of the config, like **{'eval.stores.keep': 0.9}.
-
-  Raises:
-    UsageError: for what cannot be used, in one line.
-  """
-  progress.quiet()
-  dims, codes = options.pop('dims', None), options.pop('codes', None)
-  given = {
-    'embeddings': embeddings,
-    'labels': labels,
-    'queries': queries,
-    'query_labels': query_labels,
-    'ids': options.pop('ids', None),
-    'query_ids': options.pop('query_ids', None),
-  }
-  if only:
-    options['eval.only'] = only
-  words = [f'--config.{key}={_word(value)}' for key, value in options.items()]
-  config = foreign.vector_config(_word(dims) if dims else None)
-  config = schema.resolve(config, words)
-  with tempfile.TemporaryDirectory() as folder:
-    sides = {name: _path(it, folder, name) for name, it in given.items()}
-    choices = argparse.Namespace(**sides, codes=codes, output=str(output))
-    values = evaluation.of_vectors(foreign.frozen(config, choices), fresh)
-  place = Path(output) / 'eval' / '0'
-  seen = results.read_evaluation(place, output)
-  decision = {} if headline.undecided(seen.rows) else seen.decision
-  return Report(values, place / 'report.html', list(seen.rows), decision)
-
-
-def _path(value, folder: str, name: str) -> str | None:
-  """The path of a file that is given, or of an array that is saved first."""
-  if value is None or isinstance(value, str | Path):
-    return None if value is None else str(value)
-  path = Path(folder) / f'{name}.npy'
-  np.save(path, np.asarray(value), allow_pickle=False)
-  return str(path)
-
-
-def _word(value) -> str:
-  """A value of a config as the command line says it."""
-  if isinstance(value, list | tuple):
-    return ','.join(map(str, value))
-  return str(value)
-
-
-def _flat(variables: Variables) -> dict:
-  """{'params/encoder/...': array}, as checkpoints name them."""
-  tree = stored.to_text(variables._asdict())
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
-def _read(path: Path, placed: Variables) -> tuple[Variables, int]:
-  """(variables laid out as `placed`, their step) of a saved model."""
-  from safetensors import SafetensorError, safe_open
-
-  try:
-    with safe_open(path, 'numpy') as file:
-      step = int(file.metadata()['step'])
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-  except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-    raise UsageError(f'{path} cannot be read: {error}') from error
-  expected = _flat(placed)
-  wrong = [
-    f'{name}: {arrays[name].shape if name in arrays else "nothing"} where '
-    f'{expected[name].shape if name in expected else "nothing"} is expected'
-    for name in sorted(arrays.keys() | expected.keys())
-    if name not in arrays
-    or name not in expected
-    or arrays[name].shape != expected[name].shape
-  ]
-  if wrong:
-    raise UsageError(
-      f'{path} does not fit its config, {len(wrong)} arrays differ: '
-      + '; '.join(wrong[:5])
-    )
-  leaves, tree = jax.tree.flatten(stored.to_text(placed._asdict()))
-  names = list(expected)
-  filled = [
-    jax.device_put(arrays[name], leaf.sharding)
-    for name, leaf in zip(names, leaves)
-  ]
-  return Variables(**stored.from_text(jax.tree.unflatten(tree, filled))), step

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import jax
 from ml_collections import ConfigDict
 
-from mrl_jax import build, chips, costs, errors, schema
+from mrl_jax import build, chips, costs, errors, inherited, schema
 from mrl_jax import config as configs
 from mrl_jax.contracts import Facts
 from mrl_jax.report import plans
@@ -274,7 +274,7 @@ def run(options, words: Sequence[str]) -> int:
   """Prints the plan of a step; returns the exit code."""
   jax.config.update('jax_platforms', 'cpu')
   config, _ = configs.load(options.config)
-  config = schema.resolve(config, words)
+  config = inherited.filled(schema.resolve(config, words), '')
   with configs.blame('--topology'):
     chip = chips.find(options.topology)
     devices = chips.devices(options.topology)

@@ -6,6 +6,8 @@ import time
 import jax
 from absl import logging
 
+PATIENCE_SECONDS = 10.0  # before a line, and between two
+
 
 def quiet() -> None:
   """Hides the warnings of libraries, on which a user cannot act."""
@@ -56,6 +58,36 @@ class Progress:
       end = '' if self.terminal else '\n'
       print(('\r' if self.terminal else '') + line, end=end, flush=True)
     return {'examples_per_second': rate, 'data_wait_share': share}
+
+
+class Counter:
+  """A line on how far a long job is; jobs under `PATIENCE_SECONDS` have none.
+
+  Args:
+    total: items of the job.
+    noun: what they are called.
+  """
+
+  def __init__(self, total: int, noun: str):
+    self.total, self.noun = total, noun
+    self.terminal = sys.stdout.isatty()
+    self.started = self.told = time.perf_counter()
+
+  def tell(self, done: int) -> None:
+    """Prints the line if one is due, and the last one of a long job."""
+    now = time.perf_counter()
+    seconds, last = now - self.started, done == self.total
+    long = self.told > self.started or seconds > PATIENCE_SECONDS
+    if not long or not last and now - self.told < PATIENCE_SECONDS:
+      return
+    self.told = now
+    rate = done / seconds
+    line = (
+      f'{done:,}/{self.total:,} {self.noun}  {rate:,.0f}/s  '
+      f'{duration((self.total - done) / rate)} left '
+    )
+    end = '' if self.terminal and not last else '\n'
+    print(('\r' if self.terminal else '') + line, end=end, flush=True)
 
 
 def duration(seconds: float) -> str:

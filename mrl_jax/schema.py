@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mrl_jax import optim, overrides, settings, sharding
+from mrl_jax import input_files, optim, overrides, settings, sharding
 from mrl_jax.config import FREE, flatten, nearest, plain
 from mrl_jax.data import SOURCES
 from mrl_jax.encoders import ENCODERS
@@ -68,10 +68,13 @@ def resolve(config: Mapping, words: Sequence[str]) -> ConfigDict:
 
 
 def essence(config: Mapping) -> dict[str, Any]:
-  """The values by full key that decide what a run learns and computes."""
+  """The values by full key that decide what a run learns and computes.
+
+  Of a file that an input reads, what is in it.
+  """
   return {
     key: value
-    for key, value in flatten(config).items()
+    for key, value in flatten(input_files.by_content(config)).items()
     if not any(key == free or key.startswith(f'{free}.') for free in FREE)
   }
 

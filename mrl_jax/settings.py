@@ -81,12 +81,14 @@ class Eval:
     dims: evaluated besides the trained ones.
     often: evaluators that run at every evaluation, not only the last.
     only: evaluators that run at all, () for every one.
+    retrieval_sets: folders of judged sets of texts, which `sets` asks.
   """
 
   batch_size: int = 256
   dims: Sequence[int] = ()
   often: Sequence[str] = ('linear',)
   only: Sequence[str] = ()
+  retrieval_sets: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

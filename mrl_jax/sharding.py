@@ -2,7 +2,7 @@
 
 This is the only file that knows about placement. `data` splits the batch,
 `fsdp` splits the batch and the parameters, `tensor` splits attention heads,
-MLP hidden units and the classes of a head.
+MLP hidden units, the width of a token table and the classes of a head.
 """
 
 import math
@@ -32,6 +32,7 @@ TENSOR_RULES = (
   (r'mlp/up/kernel', (None, 'tensor')),
   (r'mlp/up/bias', ('tensor',)),
   (r'mlp/down/kernel', ('tensor', None)),
+  (r'encoder/tokens/embedding', (None, 'tensor')),
   (r'head/(.*/)?kernel', (None, 'tensor')),
   (r'head/(.*/)?bias', ('tensor',)),
 )
@@ -170,6 +171,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_batch(mesh: Mesh) -> NamedSharding:
   """The sharding of a batch: rows over `data` and `fsdp`."""
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def whole_rows(size: int, mesh: Mesh) -> int:
+  """The smallest batch of at least `size` rows that the devices divide."""
+  return -(-size // mesh.size) * mesh.size
 
 
 def local_rows(size: int, mesh: Mesh) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mrl_jax import facts, progress, schema
+from mrl_jax import facts, input_files, progress, schema
 from mrl_jax.config import check_local, differences, plain, to_json
 from mrl_jax.contracts import Facts
 from mrl_jax.errors import UsageError
@@ -27,13 +27,14 @@ def read_config(workdir: str | Path) -> ConfigDict:
     raise UsageError(f'{workdir} is not a run: it has no config.json') from None
   except ValueError as error:
     raise UsageError(f'{path} cannot be read: {error}') from error
-  return schema.complete(migrated(plain(ConfigDict(saved))))
+  config = schema.complete(migrated(plain(ConfigDict(saved))))
+  return input_files.resolved(Path(workdir), config)
 
 
 def claim(
   workdir: str | Path, config: ConfigDict, known: Facts, length: int
 ) -> None:
-  """Writes the config and the facts of the data into the workdir.
+  """Writes the config, its files and the facts of the data into the workdir.
 
   Not if it holds a run of another config.
 
@@ -50,7 +51,9 @@ def claim(
     # A run that never saved a step has nothing to protect.
     if steps(path / 'checkpoints') and (path / 'config.json').exists():
       saved = read_config(path)
-      changed = differences(saved, config)
+      changed = differences(
+        input_files.by_content(saved), input_files.by_content(config)
+      )
       if changed:
         raise UsageError(
           f'{path} holds a run of another config ('
@@ -59,7 +62,8 @@ def claim(
         )
       _check_length(path, saved, config, length)
     partial = path / f'.config.{os.getpid()}.json'
-    partial.write_text(to_json(config), encoding='utf-8')
+    kept = input_files.keep(path, config)
+    partial.write_text(to_json(kept), encoding='utf-8')
     partial.rename(path / 'config.json')
     facts.write(path, known)
   except OSError as error:

@@ -346,7 +346,7 @@ def test_without_labels_neighbours_are_compared(digits, run_cli, tmp_path):
     (['--embeddings={}/x.npy', '--config.eval.cascade.risk=a'], 'cascade'),
     (['--workdir={}'], 'no config.json'),
     (['--workdir={}', '--labels=y.npy'], '--labels goes with'),
-    ([], 'give one of --workdir, --embeddings, --compare'),
+    ([], 'give one of --workdir, --embeddings, --model, --compare'),
   ],
 )
 def test_what_is_wrong_is_one_line(digits, run_cli, tmp_path, words, said):

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mrl_jax import sharding
 from mrl_jax.contracts import Batch, Drawable, Input, Record, Source
-from mrl_jax.data import examples, pipeline
+from mrl_jax.data import examples, lengths, pipeline
 from mrl_jax.shapes import PyTree, UInt8
 
 SAMPLED = 8  # examples of a split that its fingerprint reads
@@ -41,7 +41,10 @@ class Loading:
 def abstract_batch(
   inputs: Mapping[str, Input], labelled: bool, size: int, mesh: Mesh
 ) -> PyTree:
-  """The shapes and shardings of a training batch, without data."""
+  """The shapes and shardings of a training batch, without data.
+
+  The largest ones: batches of examples of a length may be cut shorter.
+  """
   where = sharding.over_batch(mesh)
   example = {field: an_input.shape for field, an_input in inputs.items()}
   if labelled:
@@ -111,6 +114,7 @@ class Feed:
     )
     ahead = None
     for batch in batches:
+      batch = lengths.cut(batch, self.inputs)
       ready = sharding.global_batch(batch, rows, size, self.mesh)
       if ahead is not None:
         yield ahead
@@ -144,6 +148,7 @@ class Feed:
     )
     for batch in local:
       self.poll()
+      batch = lengths.cut(batch, self.inputs)
       yield sharding.global_batch(batch, rows, size, self.mesh)
 
   def ids(

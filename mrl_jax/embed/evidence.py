@@ -38,7 +38,10 @@ class Evidence:
       'embed': f(records, start=, stop=) -> Vectors of a split or of records;
       'logits': f(embeddings [b d], dims) -> [g b v] of a trained head;
       'images': f(split, rows) -> uint8 [n h w c];
-      'saliency': f(images, classes, dims) -> [g n h w] in [0, 1].
+      'saliency': f(images, classes, dims) -> [g n h w] in [0, 1];
+      'texts': f(side, rows) -> the texts of rows of 'queries' or 'database';
+      'pairs': f() -> scored pairs, embed.scored.Scored;
+      'sets': f() -> (name, evidence) of each judged set.
     relate: f(queries, database) -> Relevance; None for by class.
     labelled: whether both sides have labels; None if they must be made to
       tell.

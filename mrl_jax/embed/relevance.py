@@ -6,8 +6,8 @@ and stores are measured by it, and none of them asks where it comes from.
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -179,7 +179,7 @@ def by_class(queries: Vectors, database: Vectors) -> ByClass | None:
 
 
 def by_judgement(
-  qrels: Mapping[Hashable, Mapping[Hashable, float]],
+  qrels: Mapping[Any, Mapping[Any, float]],
   queries: Vectors,
   database: Vectors,
 ) -> Judged:

@@ -4,6 +4,6 @@ A row here is a class that keeps contracts.Encoder; its options are the keys of
 `config.encoder`.
 """
 
-from mrl_jax.encoders import vit
+from mrl_jax.encoders import bert, static, vit
 
-ENCODERS = {'vit': vit.ViT}
+ENCODERS = {'vit': vit.ViT, 'bert': bert.Bert, 'static': static.Static}

@@ -8,6 +8,13 @@ import numpy as np
 from flax import nnx
 
 from mrl_jax.encoders import stems
+from mrl_jax.encoders.layers import (
+  DTYPES,
+  MLP,
+  Attention,
+  trunc_normal,
+  xavier,
+)
 from mrl_jax.shapes import Array, Float, height_width
 
 # width, depth, heads; the MLP is four times as wide.
@@ -21,10 +28,6 @@ SIZES = {
 STEMS = ('patch', 'conv')
 POOLS = ('gap', 'cls', 'map')
 POSITIONS = ('sincos', 'learned')
-DTYPES = ('float32', 'bfloat16')  # float16 needs its losses scaled
-
-trunc_normal = nnx.initializers.truncated_normal(0.02)
-xavier = nnx.initializers.xavier_uniform()
 
 
 def sincos_positions(rows: int, columns: int, width: int) -> np.ndarray:
@@ -45,55 +48,6 @@ def keep_examples(x: Array, rate: float, key: Array) -> Array:
   shape = (x.shape[0],) + (1,) * (x.ndim - 1)
   keep = jax.random.bernoulli(key, 1 - rate, shape)
   return jnp.where(keep, x / (1 - rate), 0)
-
-
-class Attention(nnx.Module):
-  """Multi-head attention; the softmax is float32 in any compute dtype."""
-
-  def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs):
-    def project():
-      return nnx.LinearGeneral(
-        width,
-        (heads, width // heads),
-        kernel_init=xavier,
-        dtype=dtype,
-        rngs=rngs,
-      )
-
-    self.query = project()
-    self.key = project()
-    self.value = project()
-    self.out = nnx.LinearGeneral(
-      (heads, width // heads),
-      width,
-      axis=(-2, -1),
-      kernel_init=xavier,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  def __call__(
-    self, queries: Float[Array, 'b q d'], tokens: Float[Array, 'b n d']
-  ) -> Float[Array, 'b q d']:
-    mixed = jax.nn.dot_product_attention(
-      self.query(queries), self.key(tokens), self.value(tokens)
-    )
-    return self.out(mixed)
-
-
-class MLP(nnx.Module):
-  """Two linear layers around the exact (erf) gelu."""
-
-  def __init__(self, width: int, hidden: int, *, dtype, rngs: nnx.Rngs):
-    self.up = nnx.Linear(
-      width, hidden, kernel_init=xavier, dtype=dtype, rngs=rngs
-    )
-    self.down = nnx.Linear(
-      hidden, width, kernel_init=xavier, dtype=dtype, rngs=rngs
-    )
-
-  def __call__(self, x: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
-    return self.down(jax.nn.gelu(self.up(x), approximate=False))
 
 
 class Block(nnx.Module):

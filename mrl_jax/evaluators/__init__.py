@@ -21,10 +21,12 @@ from mrl_jax.evaluators import (
   linear,
   lost,
   margin,
+  pairs,
   probe,
   retrieval,
   robustness,
   search,
+  sets,
   stores,
 )
 
@@ -33,6 +35,7 @@ EVALUATORS = {
   'probe': probe.LinearProbe,
   'knn': knn.KNN,
   'retrieval': retrieval.Retrieval,
+  'sets': sets.Sets,
   'cascade': cascade.Cascade,
   'margin': margin.Margin,
   'agreement': agreement.Agreement,
@@ -46,6 +49,7 @@ EVALUATORS = {
   'stores': stores.Stores,
   'lost': lost.Lost,
   'examples': examples.Examples,
+  'pairs': pairs.Pairs,
 }
 
 # What most people ask; `--quick` runs these only, with these options.
@@ -56,4 +60,5 @@ QUICK = {
   'baselines': {'probe': False},
   'stores': {'indexes': False},
   'lost': {},
+  'pairs': {},
 }

@@ -26,8 +26,8 @@ class Retrieval:
   With judgements, the variant `by_id` holds what they are where tied rows
   stand by their ids (embed/usual.py), for the dims at which that differs.
 
-  Rows below the full width hold their difference to it on the same queries,
-  `to_full`, with its 95% interval, `to_full_low` and `to_full_high`.
+  Then rows below the full width also hold their `difference` to it on the same
+  queries, with its 95% interval, `difference_low` and `difference_high`.
 
   Args:
     k: depths of the measures, () for those of 10, 25, 50 and 100 that the
@@ -55,17 +55,18 @@ class Retrieval:
       queries, database, dims, depths[-1], relevance, evidence.mesh
     )
     totals, ideal = relevance.totals, relevance.ideal(depths[-1])
-    expected, by_id = {}, {}
+    judged, expected, by_id = evidence.relate is not None, {}, {}
     for m, ranking in zip(dims, rankings):
       expected[m] = _measures(ranking, depths, ideal, totals)
-      if evidence.relate is not None and np.any(ranking.size > 1):
+      if judged and np.any(ranking.size > 1):
         order = usual.ranking(ranking, queries, database, m, relevance)
         by_id[m] = _measures(order, depths, ideal, totals)
     without = int(np.sum(totals == 0))
     results = []
     for m, measured in expected.items():
       extra = {'mflops': size * m / 1e6, 'without_relevant': without}
-      results += _rows(m, measured, expected[dims[-1]], extra)
+      full = expected[dims[-1]] if judged else measured
+      results += _rows(m, measured, full, extra)
       results += _rows_by_id(m, measured, by_id.get(m, {}), extra)
     return sorted(results, key=_place), {}
 
@@ -85,15 +86,15 @@ def _measures(
 
 
 def _rows(m: int, measured: Measured, full: Measured, extra: dict) -> list:
-  """A row per measure, beside the full width where it is of a prefix."""
+  """A row per measure, beside the full width where that is another."""
   results = []
   for (name, k), values in measured.items():
     more = extra | ({'k': k} if k else {})
     if measured is not full:
       apart = values - full[name, k]
       low, high = intervals.paired_difference(apart)
-      more['to_full'] = float(apart.mean())
-      more |= {'to_full_low': low, 'to_full_high': high}
+      more['difference'] = float(apart.mean())
+      more |= {'difference_low': low, 'difference_high': high}
     results.append(rows.mean('retrieval', name, m, values, **more))
   return results
 

@@ -4,6 +4,6 @@ A row here is a class that keeps contracts.Input; its options are the keys of
 `config.inputs.<field>`. Only this folder knows images from other fields.
 """
 
-from mrl_jax.inputs import image
+from mrl_jax.inputs import image, text
 
-INPUTS = {'image': image.Image}
+INPUTS = {'image': image.Image, 'text': text.Text}

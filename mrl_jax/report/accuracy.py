@@ -1,15 +1,17 @@
 """linear, probe, knn (and retrieval's mAP@10): accuracy against dimension."""
 
+from mrl_jax import rows
 from mrl_jax.report import blocks, charts, curves, published, tables
 
 
 def against_dimension(evaluation):
   """The main curves with their intervals, as charts and as a table."""
-  lines = curves.main_lines(evaluation.rows)
+  points = _shares(evaluation)
+  lines = curves.main_lines(points)
   if not lines:
     return
   hollow = any(line.hollow for line in lines)
-  names = list(curves.main(evaluation.rows))
+  names = list(curves.main(points))
   yield from curves.against_dimension(
     f'{curves.short(names[0])} by dimension'
     if curves.judged(evaluation.rows)
@@ -23,7 +25,7 @@ def against_dimension(evaluation):
   if published.comparable(evaluation.config):
     yield from _beside_published(evaluation)
   yield from _kept(evaluation)
-  header, cells = tables.cells(evaluation.rows, names)
+  header, cells = tables.cells(points, names)
   yield blocks.Table(
     header,
     cells,
@@ -32,9 +34,18 @@ def against_dimension(evaluation):
   )
 
 
+def _shares(evaluation) -> list[rows.Row]:
+  """The rows without correlations, which have a chapter of their own."""
+  return [
+    row
+    for row in evaluation.rows
+    if not curves.correlated(rows.curve_name(row))
+  ]
+
+
 def _beside_published(evaluation):
   """Our curve and the published ones, percent of the same test set."""
-  for name, points in curves.main(evaluation.rows).items():
+  for name, points in curves.main(_shares(evaluation)).items():
     references = published.lines(name)
     if references:
       ours = curves.lines('this run', points, curves.colour(name))
@@ -50,7 +61,7 @@ def _kept(evaluation):
   """What each size keeps of the full width."""
   lines = [
     _relative(line)
-    for name, points in curves.main(evaluation.rows).items()
+    for name, points in curves.main(_shares(evaluation)).items()
     if curves.main_name(name) != 'knn/weighted'
     for line in curves.lines(curves.short(name), points, curves.colour(name))
     if len(line.x) > 1 and line.y[-1] > 0

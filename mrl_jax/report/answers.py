@@ -24,15 +24,18 @@ RANKINGS = {
   'retrieval/mrr@10': 'MRR@10 is',
   'retrieval/map@10': 'mAP@10 is',
 }
+LITTLE = 0.02  # of a correlation
 ENOUGH = 0.99  # share of the true neighbours that a fast search must find
 
 
 def how_accurate(evaluation) -> str:
   """The first main curve at both ends, and where it stops to rise."""
   for name, points in curves.main(evaluation.rows).items():
+    if curves.correlated(name):
+      continue
     points = curves.deepest(points)
     words = _ends(SUBJECTS[curves.main_name(name)], points)
-    paired = name == curves.JUDGED and 'to_full_high' in points[0]
+    paired = name == curves.JUDGED and 'difference_high' in points[0]
     level = _level(points, paired)
     if level is not points[-1]:
       words += f' From {level["dim"]:g} dimensions on, '
@@ -45,13 +48,35 @@ def how_accurate(evaluation) -> str:
   return ''
 
 
+def follows_scores(evaluation) -> str:
+  """Spearman at both ends, and from where on little is lost for sure.
+
+  LITTLE at most, by the interval of the difference over the same pairs.
+  """
+  points = curves.deepest(evaluation.curve('pairs/spearman'))
+  words = _ends('Spearman x 100 is', points, '')
+  little: list[Row] = []
+  for row in reversed(points[:-1]):
+    if row['difference_low'] < -LITTLE:
+      break
+    little.append(row)
+  if little:
+    most = max(0.0, *(-row['difference_low'] for row in little))
+    words += (
+      f' From {little[-1]["dim"]:g} dimensions on, at most '
+      f'{blocks.percent(most, 1)} points are lost against all, over the same '
+      'pairs.'
+    )
+  return words
+
+
 def is_nested(evaluation) -> str:
   """The prefix against its rivals, where it leads a random rotation most.
 
   In points, on the same queries, with 95% intervals. The verdict widens them,
   as for a normal deviate, for as many dims as it looks at.
   """
-  said = evaluation.detail('baselines', 'nested', {})
+  said = nesting(evaluation)
   rivals = {
     name: {point['dim']: point for point in points}
     for name, points in said.get('by', {}).items()
@@ -74,13 +99,20 @@ def is_nested(evaluation) -> str:
   what = {
     'knn_top1': 'nearest rows of the right class',
     'ndcg': f'nDCG@{said["k"]}',
-  }.get(said['metric'], f'the {said["k"]} nearest rows')
+    'spearman': 'Spearman x 100',
+  }.get(said['metric']) or f'the {said["k"]} nearest rows'
   return (
     f'{verdict}: by {what}, the first {dim:g} of {width:g} dimensions differ '
     f'by {_in_points(rotation)} from a random rotation of the same vectors, '
     f'{_in_points(subset)} from random dimensions and {_in_points(pca)} from '
     'PCA.'
   )
+
+
+def nesting(evaluation) -> Mapping:
+  """What is known of the prefix and its rivals, over queries or pairs."""
+  known = (evaluation.detail(it, 'nested', {}) for it in ('baselines', 'pairs'))
+  return next(filter(None, known), {})
 
 
 def _wider(looks: int) -> float:
@@ -203,7 +235,21 @@ def store_cost(evaluation) -> str:
         f'Of the {words} that float32 gives with all {evaluation.width:g} '
         f'dimensions, {"; ".join(kept)}.'
       )
-  return ''
+  return _of_pairs(evaluation)
+
+
+def _of_pairs(evaluation) -> str:
+  """What the store that is decided for by scored pairs keeps."""
+  one = evaluation.chosen
+  measured = one and one['measures'].get('spearman')
+  if not measured or measured['kept'] is None:
+    return ''
+  ends = {'ci_low': measured['kept_low'], 'ci_high': measured['kept_high']}
+  return (
+    f'{one["label"][:1].upper()}{one["label"][1:]}, keep '
+    f"{share({'value': measured['kept'], **ends})} of Spearman's correlation "
+    f'at full width, with {one["held"]:,.1f} bytes a text.'
+  )
 
 
 def _kept(row: Row) -> str:
@@ -301,7 +347,7 @@ def _level(points: Sequence[Row], paired: bool) -> Row:
   level = points[-1]
   for row in reversed(points):
     worse = row['ci_high'] < points[-1]['ci_low']
-    if row.get('to_full_high', 0) < 0 if paired else worse:
+    if row.get('difference_high', 0) < 0 if paired else worse:
       break
     level = row
   return level

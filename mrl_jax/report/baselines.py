@@ -1,6 +1,6 @@
 """baselines: the prefix beside other ways to the same size."""
 
-from mrl_jax.report import blocks, curves, published
+from mrl_jax.report import answers, blocks, curves, published
 
 # Variant -> label and colour.
 WAYS = {
@@ -57,7 +57,7 @@ RIVALS = {
 
 def leads(evaluation):
   """By how much the first dimensions lead each rival, a line per dimension."""
-  by = evaluation.detail('baselines', 'nested', {}).get('by', {})
+  by = answers.nesting(evaluation).get('by', {})
   known = {rival: by[rival] for rival in RIVALS if rival in by}
   if known:
     yield blocks.Table(
@@ -66,7 +66,7 @@ def leads(evaluation):
         [f'{line[0]["dim"]:g}', *map(_in_points, line)]
         for line in zip(*known.values())
       ],
-      'Points of the same queries, with 95% intervals.',
+      'Points over the same queries or pairs, with 95% intervals.',
     )
 
 

@@ -60,7 +60,8 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   count = sum(map(len, groups))
   title = f'{count} runs side by side' if count > 1 else 'One run'
-  sub = 'Percent. Intervals are 95%'
+  unit = curves.unit(_curve_names(runs))
+  sub = f'{page.PERCENT[unit]}. Intervals are 95%'
   sub += ', of groups of seeds smallest to largest.' if group_seeds else '.'
   return page.save(folder / 'compare', title, sub, _sections(groups))
 
@@ -183,7 +184,7 @@ def _charts(runs: Sequence[Compared]) -> list[blocks.Picture]:
       )
     ]
     label = MORE.get(name) or curves.label(name)
-    pictures += curves.against_dimension(label, '%', lines)
+    pictures += curves.against_dimension(label, curves.unit([name]), lines)
   return pictures
 
 

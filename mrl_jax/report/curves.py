@@ -21,6 +21,8 @@ MAIN = {
   'knn/weighted': ('weighted k-NN', 3),
   'retrieval/map@10': ('mAP@10', 4),
   'retrieval/ndcg@10': ('nDCG@10', 2),
+  'pairs/spearman': ('Spearman', 8),
+  'pairs/pearson': ('Pearson', 6),
 }
 JUDGED = 'retrieval/ndcg@10'  # the main curve where there are no classes
 BY_CLASS = ('linear/top1', 'probe/top1', 'knn/top1', 'knn/weighted')
@@ -38,6 +40,8 @@ LABELS = {
   'retrieval/ndcg': 'retrieval nDCG',
   'retrieval/mrr': 'retrieval MRR',
   'retrieval/top1': 'retrieval top-1',
+  'pairs/spearman': 'Spearman x 100',
+  'pairs/pearson': 'Pearson x 100',
 }
 # What a percent of a main curve means.
 MEANINGS = {
@@ -47,7 +51,10 @@ MEANINGS = {
   'knn/weighted': 'right by a vote of near rows (weighted k-NN)',
   'retrieval/map@10': 'right rows stand first among ten (mAP@10)',
   'retrieval/ndcg@10': 'relevant rows stand first among ten (nDCG@10)',
+  'pairs/spearman': 'cosines in the order of the scores (Spearman)',
+  'pairs/pearson': 'cosines in line with the scores (Pearson)',
 }
+HUNDREDTHS = 'x 100'  # the unit of a correlation, as everybody shows it
 COUNTED = ('knn/weighted', 'few_shot/top1')  # `(k=20)`; all others `@20`
 STYLES = ('-', '--', ':')
 
@@ -102,6 +109,28 @@ def main(points: Iterable[Row]) -> dict[str, list[Row]]:
 def judged(points: Iterable[Row]) -> bool:
   """Whether nDCG@10 is the main curve: of judgements or pairs, not classes."""
   return JUDGED in main(points)
+
+
+def correlated(name: str) -> bool:
+  """Whether a curve is of correlations, not of shares."""
+  return name.startswith('pairs/')
+
+
+def unit(names: Iterable[str]) -> str:
+  """`%`, or `x 100` where all curves are correlations."""
+  names = list(names)
+  return HUNDREDTHS if names and all(map(correlated, names)) else '%'
+
+
+def headed(words: str, name: str) -> str:
+  """The header of a column of a curve: with its unit."""
+  return f'{words} {HUNDREDTHS}' if correlated(name) else f'{words}, %'
+
+
+def in_words(row: Mapping) -> str:
+  """The value of a main curve in a sentence: `91.2%`, a correlation `80.6`."""
+  sign = '' if correlated(rows.curve_name(row)) else '%'
+  return f'{blocks.percent(row["value"], 1)}{sign}'
 
 
 def meaning(name: str) -> str:

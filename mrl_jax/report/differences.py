@@ -164,10 +164,15 @@ def _per_query(
 
 
 def _fits(values: np.ndarray, row: rows.Row) -> bool:
-  """Whether values in [0, 1] can be those behind a row; float16 rounds."""
+  """Whether values can be those behind a row; float16 rounds.
+
+  They are in [0, 1]; those of a correlation may be any number.
+  """
+  free = curves.correlated(rows.curve_name(row))
   return bool(
     values.shape == (row['n'],)
-    and np.all((values >= 0) & (values <= 1))
+    and np.all(np.isfinite(values))
+    and (free or np.all((values >= 0) & (values <= 1)))
     and abs(values.mean() - row['value']) < 1e-3
   )
 
@@ -218,7 +223,10 @@ def _shared(first: Compared, second: Compared) -> list[str]:
 def _difference(
   first: Compared, second: Compared, name: str, z: float
 ) -> Difference:
-  """Of the means over queries; of groups also over the seeds in common."""
+  """Of the means over queries; of groups also over the seeds in common.
+
+  A correlation is the mean of its values per pair (correlation.py).
+  """
   row, other = first.main_rows[name], second.main_rows[name]
   where = rows.curve_name(row), rows.granularity(row)
   pairs, seeds = [(first, second)], None
@@ -231,13 +239,15 @@ def _difference(
     pairs = [(first.seeds[seed], second.seeds[seed]) for seed in common]
   lines = [(a.main_rows[name], b.main_rows[name]) for a, b in pairs]
   between = np.array([a['value'] - b['value'] for a, b in lines])
+  most = 2 if curves.correlated(where[0]) else 1
   paired = all(_paired(a, b, name) for a, b in pairs)
   if paired:
     apart = [a.per_query[name] - b.per_query[name] for a, b in pairs]
-    ends = intervals.paired_difference(np.mean(apart, axis=0), z)
+    ends = intervals.paired_difference(np.mean(apart, axis=0), z, most)
   else:
     apart = [
-      intervals.unpaired_difference(*map(_with_ends, line), z) for line in lines
+      intervals.unpaired_difference(*map(_with_ends, line), z, most)
+      for line in lines
     ]
     ends = np.mean(apart, axis=0)
   ends = intervals.of_draws(between, *ends, z)

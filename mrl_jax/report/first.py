@@ -21,6 +21,8 @@ ROWS = {
   'baselines': 'database',
 }
 CLASSES = dict.fromkeys(('probe', 'few_shot', 'classes'), 'classes')
+# Options of eval.py that name the vectors, and what they are judged by.
+SOURCES = ('embeddings|model', 'retrieval|pairs')
 SEARCHED = ('linear', 'probe', 'knn', 'retrieval', 'search', 'stores')
 
 
@@ -84,6 +86,8 @@ def extent(evaluation) -> str:
       default=0,
     ),
     'classes': _largest(evaluation, CLASSES),
+    'pairs': evaluation.detail('pairs', 'pairs', 0),
+    'texts': evaluation.detail('pairs', 'texts', 0),
   }
   counts = [f'{count:,} {noun}' for noun, count in known.items() if count]
   source = _source(evaluation)
@@ -98,12 +102,21 @@ def _largest(evaluation, places) -> int:
 
 
 def _source(evaluation) -> str:
-  """The name of the data: of the config, or the file that was evaluated."""
+  """The name of the data: of the config, or what was evaluated.
+
+  That is a file, or a model, and the set that it was judged by.
+  """
   source = (evaluation.config.get('data') or {}).get('source') or {}
   if name := source.get('dataset') or source.get('name'):
     return str(name)
   command = evaluation.detail('evaluation', 'environment', {}).get('command')
-  found = re.search(r'--(?:retrieval|embeddings)[= ](.*)', str(command or ''))
+  names = (_given(str(command or ''), flags) for flags in SOURCES)
+  return ', '.join(name for name in names if name)
+
+
+def _given(command: str, flags: str) -> str:
+  """The last part of the path that a command gives for one of `flags`."""
+  found = re.search(rf'--(?:{flags})[= ](.*)', command)
   try:
     words = shlex.split(found[1]) if found else []
   except ValueError:  # an open quote
@@ -162,9 +175,10 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   """The drawing of these rows."""
   name, noun = rows.curve_name(points[0]), _noun(points[0])
   lines = curves.lines(noun, points, curves.colour(name))
+  correlated = curves.correlated(name)
   axes = charts.Axes(
     curves.DIMENSIONS,
-    '%',
+    curves.headed(curves.short(name), name) if correlated else '%',
     dims=curves.dims(*lines),
     values=True,
     chosen=None if chosen is None else chosen['dim'],
@@ -173,9 +187,9 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   if chosen is not None:
     note += ' The ring marks the dims of the choice; all is float32, no rerank.'
   note += ' Open points were not trained.' * any(it.hollow for it in lines)
-  title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
+  title = f'{blocks.capital(noun)}, by dimension'
   picture = charts.draw(title, axes, lines, note)
-  alt = 'Accuracy by dimension'
+  alt = 'Correlation by dimension' if correlated else 'Accuracy by dimension'
   return dataclasses.replace(picture, file=PICTURE, alt=alt)
 
 
@@ -187,7 +201,9 @@ def _table(
   times = _times(evaluation)
   columns = {
     'dims': [f'{row["dim"]:g}' for row in points],
-    f'{_noun(points[0])}, %': [_short(row) for row in points],
+    curves.headed(_noun(points[0]), rows.curve_name(points[0])): [
+      _short(row) for row in points
+    ],
   }
   if recall:
     columns[f'{_noun(recall[0])}, %'] = [

@@ -24,9 +24,9 @@ def words(evaluation) -> list[str]:
     small, full = points[0], points[-1]
     if len(points) > 1 and curves.main_name(name) != 'knn/weighted':
       sentences.append(
-        f'{curves.label(name)}: {blocks.percent(small["value"], 1)}% with '
+        f'{curves.label(name)}: {curves.in_words(small)} with '
         f'{small["dim"]:g} of {full["dim"]:g} dimensions, '
-        f'{blocks.percent(full["value"], 1)}% with all.'
+        f'{curves.in_words(full)} with all.'
       )
   return [sentence for sentence in sentences if sentence]
 
@@ -41,31 +41,30 @@ def undecided(points: Sequence[Row]) -> str:
     curves.short(name): _of_full_depth(curve)
     for name, curve in curves.main(points).items()
   }
-  if curves.judged(points):
-    return _undecided_judged(next(iter(main.values())))
-  if not main or not all(rows.alike(curve) for curve in main.values()):
+  if not main or not all(map(_alike, main.values())):
     return ''
   curve = next(iter(main.values()))
+  more = (
+    'more queries or finer classes may tell. To decide by neighbours alone, '
+    'leave the labels out.'
+  )
+  if curves.correlated(rows.curve_name(curve[0])):
+    more = 'more pairs may tell.'
+  elif curves.judged(points):
+    more = 'more queries may tell.'
   return (
     'This evaluation cannot tell dimensions apart: the intervals of all from '
     f'{curve[0]["dim"]:g} to {curve[-1]["dim"]:g} overlap in '
-    f'{", ".join(main)}. So none is recommended; more queries or finer '
-    'classes may tell. To decide by neighbours alone, leave the labels out.'
+    f'{", ".join(main)}. So none is recommended; {more}'
   )
 
 
-def _undecided_judged(curve: Sequence[Row]) -> str:
-  """That no prefix surely differs from the full width on the same queries."""
-  prefixes = [row for row in curve if 'to_full' in row]
-  if not prefixes or any(
-    row['to_full_low'] > 0 or row['to_full_high'] < 0 for row in prefixes
-  ):
-    return ''
-  return (
-    'This evaluation cannot tell dimensions apart: on the same queries none '
-    f'from {prefixes[0]["dim"]:g} on differs for sure from all '
-    f'{curve[-1]["dim"]:g} in {curves.short(curves.JUDGED)}. So none is '
-    'recommended; more queries may tell.'
+def _alike(curve: Sequence[Row]) -> bool:
+  """Whether neither intervals nor paired differences tell dimensions apart."""
+  return rows.alike(curve) and not any(
+    row['difference_low'] > 0 or row['difference_high'] < 0
+    for row in curve
+    if 'difference' in row
   )
 
 
@@ -76,15 +75,15 @@ def _of_full_depth(points: Sequence[Row]) -> list[Row]:
 
 
 def _decided(evaluation) -> str:
-  """What `stores` decides, '' if it does not."""
+  """What is decided, '' if nothing is."""
   text = evaluation.decision.get('text')
   return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 
-def _within(row: Row, full: Row, name: str) -> bool:
+def _within(row: Row, full: Row) -> bool:
   """Whether a row is surely within POINTS of the full width."""
-  if name == curves.JUDGED and 'to_full_low' in row:
-    return row['to_full_low'] >= -POINTS
+  if 'difference_low' in row:
+    return row['difference_low'] >= -POINTS
   return row is full or row['ci_low'] >= full['value'] - POINTS
 
 
@@ -98,7 +97,7 @@ def smallest(points: Sequence[Row]) -> str:
     full, label = curve[-1], curves.label(name)
     if len(curve) < 2:
       continue
-    enough = [row for row in curve if _within(row, full, name)]
+    enough = [row for row in curve if _within(row, full)]
     if not enough or enough[0] is full:
       return (
         f'No dimension below {full["dim"]:g} is surely within one point of '
@@ -107,9 +106,10 @@ def smallest(points: Sequence[Row]) -> str:
     first = enough[0]
     return (
       f'{first["dim"]:g} of {full["dim"]:g} dimensions are enough: '
-      f'{label} {blocks.percent(first["value"], 1)}% '
+      f'{label} {curves.in_words(first)} '
       f'({blocks.percent(first["ci_low"], 1)} to '
       f'{blocks.percent(first["ci_high"], 1)}) against '
-      f'{blocks.percent(full["value"], 1)}% with all (chosen on these queries).'
+      f'{curves.in_words(full)} with all (chosen on these '
+      f'{"pairs" if curves.correlated(name) else "queries"}).'
     )
   return ''

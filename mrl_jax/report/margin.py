@@ -25,13 +25,13 @@ def words(evaluation) -> str:
   return (
     f'With {row["cumulative"]:.1f} of {width:g} dimensions searched on '
     f'average, first {row["first"]:g}, then {row["then"]:g} where rows score '
-    f'alike, {name} differs by {_apart(row, "to_full")} points from all. That '
+    f'alike, {name} differs by {blocks.points(row, "to_full")} points from all. That '
     f'is {better} than {row["budget"]:g} dimensions give all queries: '
-    f'{_apart(row, "to_fixed")} points.'
+    f'{blocks.points(row, "to_fixed")} points.'
     if row['first'] < row['then']
     else f'Not shown: within {row["budget"]:g} dimensions the best rule found '
     f'is {row["first"]:g} for all queries; it differs by '
-    f'{_apart(row, "to_full")} points from all in {name}.'
+    f'{blocks.points(row, "to_full")} points from all in {name}.'
   )
 
 
@@ -64,7 +64,7 @@ def margin(evaluation):
   )
   yield blocks.Table(
     [
-      'at most',
+      'dims at most',
       'rule',
       f'{name}, %',
       'dims searched, mean',
@@ -77,8 +77,8 @@ def margin(evaluation):
         _rule(row),
         blocks.interval(row),
         blocks.number(row['cumulative']),
-        _apart(row, 'to_fixed'),
-        _apart(row, 'to_full'),
+        _beside_fixed(row),
+        blocks.points(row, 'to_full'),
       ]
       for row in points
     ],
@@ -97,16 +97,14 @@ def _measure(row) -> str:
   return MEASURES[row['metric']].format(row.get('k', ''))
 
 
+def _beside_fixed(row) -> str:
+  """The difference to as many dims for all; `-` where the rule is that."""
+  same = row['first'] == row['then'] == row['budget']
+  return '-' if same else blocks.points(row, 'to_fixed')
+
+
 def _rule(row) -> str:
   """`16, then 64` or `16 for all`."""
   if row['first'] == row['then']:
     return f'{row["first"]:g} for all'
   return f'{row["first"]:g}, then {row["then"]:g}'
-
-
-def _apart(row, key: str) -> str:
-  """`-2.3 (-4.0 to -0.6)`."""
-  value, low, high = (
-    100 * row[name] + 0.0 for name in (key, f'{key}_low', f'{key}_high')
-  )
-  return f'{value:+.1f} ({low:.1f} to {high:.1f})'

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mrl_jax.report import blocks, charts, style
 
+LONG = 90  # letters of a cell that stands in one line
 # What matplotlib calls its markers.
 GLYPHS = dict(zip(charts.MARKERS, '●■◆▲▼✚✖★⬟'))
 
@@ -110,7 +111,7 @@ def _table(block: blocks.Table) -> str:
   head = ''.join(f'<th scope="col">{_escape(c)}</th>' for c in block.header)
   lines = ''.join(
     ('<tr class="chosen">' if index == block.chosen else '<tr>')
-    + ''.join(f'<td>{_escape(c)}</td>' for c in line)
+    + ''.join(map(_cell, line))
     + '</tr>\n'
     for index, line in enumerate(block.lines)
   )
@@ -122,6 +123,12 @@ def _table(block: blocks.Table) -> str:
     return cells
   title = _escape(block.fold)
   return f'<details><summary>{title}</summary>{cells}</details>'
+
+
+def _cell(words: str) -> str:
+  """A cell; one of many letters breaks into lines."""
+  kind = ' class="long"' if len(words) > LONG else ''
+  return f'<td{kind}>{_escape(words)}</td>'
 
 
 def _card(block: blocks.Card) -> str:

@@ -16,12 +16,14 @@ from mrl_jax.report import (
   cascade,
   classes,
   cosine,
+  curves,
   examples,
   few_shot,
   first,
   margin,
   markdown,
   markup,
+  pairs,
   pictures,
   results,
   retrieval,
@@ -60,6 +62,12 @@ CHAPTERS = (
     'Accuracy',
     answers.how_accurate,
     (accuracy.against_dimension, few_shot.few_shot),
+  ),
+  Chapter(
+    'Do cosines follow the scores of the pairs?',
+    'Pairs',
+    answers.follows_scores,
+    (pairs.beside, pairs.by_dim),
   ),
   Chapter(
     'Is this embedding nested?',
@@ -125,7 +133,7 @@ CHAPTERS = (
 
 ORDER = {blocks.Text: 0, blocks.Picture: 1}  # of a chapter; then the rest
 
-PERCENT = 'Percent; in brackets the 95% interval.'
+PERCENT = {'%': 'Percent', 'x 100': 'Correlations x 100'}
 EVERYTHING = 'All numbers'
 
 # What files of another version, or cut off, may raise.
@@ -160,7 +168,9 @@ def _sub(evaluation: results.Evaluation) -> str:
   step = evaluation.step
   name = f', step {step:,}' if isinstance(step, int) else ''
   data = ''.join(_draw(first.extent, evaluation, []))
-  sentences = [evaluation.name + name, data, PERCENT]
+  unit = PERCENT[curves.unit(curves.main(evaluation.rows))]
+  brackets = f'{unit}; in brackets the 95% interval.'
+  sentences = [evaluation.name + name, data, brackets]
   return '. '.join(filter(None, sentences))
 
 

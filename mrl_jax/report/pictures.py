@@ -30,10 +30,10 @@ def _draw(figure, path: str | Path, points: Sequence[Row]) -> None:
   axes.set_xticks(dims, [f'{dim:g}' for dim in dims])
   axes.minorticks_off()
   axes.set_xlabel(curves.DIMENSIONS)
-  axes.set_ylabel('%')
+  axes.set_ylabel(curves.unit(curves.main(points)))
   step = points[0].get('step') if points else None
   axes.set_title(
-    'Accuracy by dimension, 95% intervals'
+    f'{_subject(points)} by dimension, 95% intervals'
     + (f', step {step:,}' if isinstance(step, int) else ''),
     fontsize=11,
     loc='left',
@@ -43,6 +43,11 @@ def _draw(figure, path: str | Path, points: Sequence[Row]) -> None:
   if points:
     axes.legend(frameon=False, loc='lower right')
   figure.savefig(path)
+
+
+def _subject(points: Sequence[Row]) -> str:
+  unit = curves.unit(curves.main(points))
+  return 'Accuracy' if unit == '%' else 'Correlation with the scores'
 
 
 def _lines(points: Sequence[Row]) -> list[charts.Line]:

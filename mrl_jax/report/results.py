@@ -14,6 +14,8 @@ from pathlib import Path
 from mrl_jax import rows
 from mrl_jax.rows import Row
 
+DECIDERS = ('stores', 'pairs')  # evaluators that say what to deploy
+
 
 def write(
   folder: str | Path, points: Sequence[Row], details: Mapping = {}
@@ -97,6 +99,15 @@ def _load(path: Path, notes: list[str]) -> dict | None:
   return content
 
 
+def decision(details: Mapping[str, Mapping]) -> tuple[str, Mapping]:
+  """(the evaluator that decides, what it decides); both empty without one."""
+  for name in DECIDERS:
+    said = details.get(name, {}).get('decision')
+    if said and isinstance(said, dict):
+      return name, said
+  return '', {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
   """Everything one page is made of; `notes` names what could not be read."""
@@ -141,14 +152,18 @@ class Evaluation:
 
   @property
   def decision(self) -> Mapping:
-    """What `stores` decides, empty if it did not run."""
-    said = self.detail('stores', 'decision')
-    return said if isinstance(said, dict) else {}
+    """What is decided, empty if no evaluator decided anything."""
+    return decision(self.details)[1]
+
+  @property
+  def decider(self) -> str:
+    """The evaluator that tried stores; `stores` if none says so."""
+    return decision(self.details)[0] or DECIDERS[0]
 
   @property
   def chosen(self) -> Mapping | None:
     """The store that is decided for, with its measures; None without one."""
-    table = self.detail('stores', 'table')
+    table = self.detail(self.decider, 'table')
     return next((point for point in table if point.get('chosen')), None)
 
 

@@ -57,7 +57,7 @@ def to_full(evaluation):
   columns = {
     'dims': [f'{row["dim"]:g}' for row in points],
     'nDCG@10, %': [blocks.interval(row) for row in points],
-    'difference to all, points': [_apart(row) for row in points],
+    'difference to all, points': [blocks.points(row) for row in points],
   }
   note = 'Differences are of the same queries, with 95% intervals.'
   if by_id:
@@ -77,12 +77,3 @@ def to_full(evaluation):
   lines = list(zip(*columns.values()))
   fold = tables.folded(lines, 'dimensions')
   yield blocks.Table(list(columns), lines, note, fold=fold)
-
-
-def _apart(row) -> str:
-  """`-2.3 (-4.0 to -0.6)`."""
-  keys = ('to_full', 'to_full_low', 'to_full_high')
-  if keys[0] not in row:
-    return '-'
-  value, low, high = (100 * row[key] + 0.0 for key in keys)
-  return f'{value:+.2f} ({low:.1f} to {high:.1f})'

@@ -17,13 +17,16 @@ MEASURES = {
   'top1': 'nearest row has the right class (1-NN)',
   'recall': 'same {} nearest rows as with all',
   'ndcg': 'nDCG@{}',
+  'spearman': 'Spearman of cosines and scores',
 }
 BRIEF = {
   'top1': 'right by 1-NN',
   'recall': 'same {} nearest',
   'ndcg': 'nDCG@{}',
+  'spearman': 'Spearman',
 }
 SHORT = {'float32': 'f32', 'float16': 'f16', 'float8': 'f8', 'binary': 'bit'}
+CORRELATIONS = ('spearman',)
 APART = 0.2, 0.08  # between names, of the width and the height of a chart
 TERMS = (
   'Rerank: the best rows by few bytes are ordered anew by whole rows, which '
@@ -37,6 +40,16 @@ def noun(name: str) -> str:
   return MEASURES.get(base, name).format(k)
 
 
+def _item(evaluation) -> str:
+  """What is kept."""
+  return 'text' if evaluation.decider == 'pairs' else 'row'
+
+
+def _headed(words: str, name: str) -> str:
+  """The words for a measure, with its unit."""
+  return f'{words} x 100' if name in CORRELATIONS else f'{words}, %'
+
+
 def _brief(name: str) -> str:
   """A measure as a header names it."""
   base, _, k = name.partition('@')
@@ -45,21 +58,21 @@ def _brief(name: str) -> str:
 
 def joint_front(evaluation):
   """Each measure against bytes held, and against time, the choice marked."""
-  points = list(evaluation.detail('stores', 'front'))
+  points = list(evaluation.detail(evaluation.decider, 'front'))
   chosen = _choice(evaluation)
-  for name in evaluation.detail('stores', 'measures'):
+  for name in evaluation.detail(evaluation.decider, 'measures'):
     for key, words in (
-      ('held', 'bytes a row in memory'),
+      ('held', f'bytes a {_item(evaluation)} in memory'),
       ('milliseconds', 'milliseconds a query, one thread'),
     ):
       known = [p for p in points if p.get(key) and name in p['measures']]
       if known:
         title = noun(name)
         yield charts.draw(
-          f'{title[:1].upper()}{title[1:]}, against {words.split(" a ")[0]}',
-          charts.Axes(words, f'{title}, %', log_x=True),
+          f'{blocks.capital(title)}, against {words.split(" a ")[0]}',
+          charts.Axes(words, _headed(title, name), log_x=True),
           _lines(known, key, name, chosen),
-          TERMS if key == 'held' else '',
+          TERMS if key == 'held' and name not in CORRELATIONS else '',
         )
 
 
@@ -144,36 +157,40 @@ def _choice(evaluation) -> Mapping | None:
 def cheapest(evaluation) -> blocks.Table | None:
   """The stores that explain the decision, by bytes held; None without any."""
   points = sorted(
-    evaluation.detail('stores', 'table'), key=lambda point: point['held']
+    evaluation.detail(evaluation.decider, 'table'),
+    key=lambda point: point['held'],
   )
   if not points:
     return None
   names, choice = list(points[0]['measures']), _choice(evaluation)
+  times = evaluation.decider == 'stores'  # else nothing is searched
+  header = [
+    f'how the {_item(evaluation)}s are kept',
+    *(_headed(_brief(name), name) for name in names),
+    'bytes in memory',
+  ]
   return blocks.Table(
-    [
-      'how the rows are kept',
-      *(f'{_brief(name)}, %' for name in names),
-      'bytes in memory',
-      'in files',
-      'ms a query',
-    ],
-    [_line(point, names, point is choice) for point in points],
+    header + ['in files', 'ms a query'] * times,
+    [_line(point, names, times, point is choice) for point in points],
     _note(evaluation),
     chosen=next((i for i, p in enumerate(points) if p is choice), None),
   )
 
 
 def _line(
-  point: Mapping, names: Sequence[str], chosen: bool = False
+  point: Mapping, names: Sequence[str], times: bool, chosen: bool = False
 ) -> list[str]:
   time = point['milliseconds']
   files = point['stored'] - point['held']
+  more = [
+    f'{files:,.1f}'.removesuffix('.0') if files > 0.05 else '-',
+    '-' if time is None else f'{time:.2g}',
+  ]
   return [
     point['label'] + ', chosen' * chosen,
     *(_value(point['measures'][name]) for name in names),
     f'{point["held"]:,.1f}'.removesuffix('.0'),
-    f'{files:,.1f}'.removesuffix('.0') if files > 0.05 else '-',
-    '-' if time is None else f'{time:.2g}',
+    *(more * times),
   ]
 
 
@@ -186,10 +203,18 @@ def _value(measured: Mapping) -> str:
 
 def _note(evaluation) -> str:
   """What is to be kept, on how many queries and rows, where time is from."""
-  detail = evaluation.details.get('stores', {})
-  keep = detail['keep']
+  detail = evaluation.details.get(evaluation.decider, {})
   words = [
-    f'To be kept: {100 * keep:.4g}% of each measure at full width in float32.',
+    f'To be kept: {100 * detail["keep"]:.4g}% of each measure at full width in '
+    'float32.',
+  ]
+  if evaluation.decider == 'pairs':
+    words += [
+      f'Measured on {detail["pairs"]:,} pairs, both sides kept alike. Bytes of '
+      f'a text among {detail["rows"]:,}.'
+    ]
+    return ' '.join(words)
+  words += [
     f'Measured on {_of(detail, "queries")} queries and '
     f'{_of(detail, "database_rows")} rows.',
   ]
@@ -215,13 +240,14 @@ def _of(detail: Mapping, key: str) -> str:
 def every(evaluation):
   """Every point of the charts as a folded table."""
   points = sorted(
-    evaluation.detail('stores', 'front'), key=lambda point: point['held']
+    evaluation.detail(evaluation.decider, 'front'),
+    key=lambda point: point['held'],
   )
   if points:
     table = cheapest(evaluation)
     names = list(points[0]['measures'])
     yield blocks.Table(
       table.header if table else [],
-      [_line(point, names) for point in points],
+      [_line(point, names, evaluation.decider == 'stores') for point in points],
       fold=f'All {len(points)} stores of the charts',
     )

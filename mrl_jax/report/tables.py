@@ -167,8 +167,9 @@ def _every(points: Sequence[Row]) -> Cells:
     for key, value in row.items()
     if key not in rows.KEYS and isinstance(value, int | float | str)
   )
+  unit = curves.unit(map(rows.curve_name, points))
   if not extras:
-    return transposed(*by_size('curve, %', rows.curves(points)))
+    return transposed(*by_size(f'curve, {unit}', rows.curves(points)))
   lines = [
     [
       rows.curve_name(row),
@@ -178,4 +179,4 @@ def _every(points: Sequence[Row]) -> Cells:
     ]
     for row in points
   ]
-  return ['curve', 'dim', 'value, %', *extras], lines
+  return ['curve', 'dim', f'value, {unit}', *extras], lines

@@ -38,7 +38,9 @@ def kind(group: Sequence[Compared]) -> str:
   """What no other group has: `10,000 queries, data 1f3c`."""
   known = next((run.data for run in group if run.data), '')
   named = f', data {known}' if known else ''
-  return f'{group[0].queries:,} queries{named}'
+  names = [name for run in group for name in run.curves]
+  noun = 'pairs' if curves.unit(names) == curves.HUNDREDTHS else 'queries'
+  return f'{group[0].queries:,} {noun}{named}'
 
 
 def _of_group(group: Sequence[Compared]) -> Iterator[str]:
@@ -58,8 +60,12 @@ def _reading(pairs: Sequence[Pair]) -> Iterator[str]:
   every = [it for pair in pairs for it in pair.differences]
   if not every:
     return
+  unit = curves.unit(it.curve for it in every)
+  points = (
+    'points of percent' if unit == '%' else f'points (correlation {unit})'
+  )
   yield (
-    'Differences are the first run minus the second, in points of percent. '
+    f'Differences are the first run minus the second, in {points}. '
     f'Their intervals ({len(every)} on this page) hold all at once with 95% '
     '(Bonferroni). Better or worse: 0 lies outside of the interval. '
     f'Level: all of it lies within {100 * differences.LEVEL:g} points of 0. '

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrl_jax.embed import proof
 from mrl_jax.evaluators.stores import certificate
 
 
@@ -29,7 +30,7 @@ def test_the_promise_holds_on_fresh_queries(queries, gap):
     values = [
       {'recall': a, 'top1': full['top1'] * b} for a, b in zip(recall, other)
     ]
-    halves = certificate.halved(queries, trial)
+    halves = proof.halved(queries, trial)
     chosen = certificate.choose(costs, values, full, keep, halves)
     if chosen is not None:
       taken += 1
@@ -58,7 +59,7 @@ def test_how_many_queries_are_needed():
     needed = certificate.needed(hits, keep)
     for n, enough in ((needed, True), (needed // 2, False)):
       full = {'top1': np.arange(n) % 100 < 100 * quality}
-      halves = certificate.halved(n, 0)
+      halves = proof.halved(n, 0)
       copies = [full['top1'].astype(float)]
       chosen = certificate.choose(
         [(1,)], [{'top1': copies[0]}], full, keep, halves

@@ -11,7 +11,7 @@ from mrl_jax import intervals, rows
 from mrl_jax.embed import relevance
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import retrieval
-from tests.samples.vectors import evidence_of, unit
+from tests.samples.vectors import evidence_of, judged_evidence, unit
 
 DIMS = (4, 6, 8)
 
@@ -285,12 +285,15 @@ def test_without_ties_and_by_class_there_is_one_order():
 
 
 def test_each_dim_stands_beside_the_full_width_on_the_same_queries():
-  database, queries = random_vectors(5)
-  results, _ = retrieval.Retrieval(k=(10,)).run(material(database, queries))
+  _, seen = judged_evidence(DIMS)
+  results, _ = retrieval.Retrieval(k=(10,)).run(seen)
   points = {row['dim']: row for row in results if row['metric'] == 'ndcg'}
   apart = points[4]['per_query'] - points[8]['per_query']
   low, high = intervals.paired_difference(apart)
-  assert points[4]['to_full'] == pytest.approx(apart.mean())
-  assert (points[4]['to_full_low'], points[4]['to_full_high']) == (low, high)
+  assert points[4]['difference'] == pytest.approx(apart.mean())
+  assert (points[4]['difference_low'], points[4]['difference_high']) == (
+    low,
+    high,
+  )
   assert points[4]['value'] - points[8]['value'] == pytest.approx(apart.mean())
-  assert 'to_full' not in points[8]
+  assert 'difference' not in points[8]

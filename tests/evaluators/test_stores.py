@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from mrl_jax import errors, nested
-from mrl_jax.embed import quantise, reductions, relevance
+from mrl_jax.embed import quantise, reductions, relevance, store
+from mrl_jax.embed.store import Store
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import stores
-from mrl_jax.evaluators.stores import store
-from mrl_jax.evaluators.stores.store import Store
 from tests.samples.vectors import cosines, evidence_of
 
 DIMS = (3, 8, 16)

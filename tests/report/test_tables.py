@@ -26,7 +26,8 @@ def test_the_terminal_keeps_its_three_columns():
 
 
 def test_the_terminal_fits_a_hundred_columns():
-  text = tables.text(all_rows(), DECISION)
+  points = [r for r in all_rows() if r['evaluator'] != 'pairs']
+  text = tables.text(points, DECISION)
   assert max(map(len, text.splitlines())) <= 100
   for word in ('linear probe', 'mAP@10', '80.9 (79.9-81.9)'):
     assert word in text

@@ -93,7 +93,29 @@ def all_rows():
       row('cosine', 'separation', dim, 0.9 + 0.01 * i),
       row('agreement', 'first_right', dim, (0.8, 0.06, 0.04, 0.02, 0.01)[i]),
     ]
-  rows += cascade_rows() + search_rows() + stores_rows()
+  rows += cascade_rows() + search_rows() + stores_rows() + pairs_rows()
+  return rows
+
+
+def pairs_rows():
+  """What scored pairs tell: few dims are below 0, the last two are level."""
+  values = (-0.05, 0.4, 0.7, 0.798, 0.8)
+  rows = []
+  for metric, less in (('spearman', 0), ('pearson', 0.02)):
+    for dim, value in zip(DIMS, values):
+      apart = value - values[-1]
+      more = {
+        'difference': apart,
+        'difference_low': apart - 0.005,
+        'difference_high': apart + 0.005,
+      }
+      more = more if dim < DIMS[-1] else {}
+      rows.append(row('pairs', metric, dim, value - less, 0.02, n=1500) | more)
+      for i, variant in enumerate('pca random_rotation random_subset'.split()):
+        of = value - less - 0.01 * i
+        rows.append(
+          row('pairs', metric, dim, of, 0.02, n=1500, variant=variant)
+        )
   return rows
 
 

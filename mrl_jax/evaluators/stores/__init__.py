@@ -3,7 +3,7 @@
 import numpy as np
 
 from mrl_jax import errors, rows
-from mrl_jax.embed import indexes, quantise, reductions
+from mrl_jax.embed import indexes, quantise, reductions, store
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import options
 from mrl_jax.evaluators.stores import (
@@ -11,7 +11,6 @@ from mrl_jax.evaluators.stores import (
   clock,
   indexed,
   scan,
-  store,
   truth,
 )
 from mrl_jax.evaluators.stores.book import Book

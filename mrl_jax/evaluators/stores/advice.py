@@ -3,16 +3,17 @@
 import numpy as np
 
 from mrl_jax import intervals
+from mrl_jax.embed.store import (
+  NAMES,
+  Store,
+  amount,
+  described,
+  in_percent,
+  reduced,
+)
 from mrl_jax.evaluators.stores import certificate
 from mrl_jax.evaluators.stores.book import Book
-from mrl_jax.evaluators.stores.store import Store
 
-NAMES = {
-  'prefix': '{} leading dims',
-  'pca': '{} principal components',
-  'svd': '{} singular directions',
-}
-FORMATS = {'binary': 'one bit each'}
 MEASURES = {
   'top1': 'classification by 1-NN',
   'recall': 'the {} nearest rows at full width',
@@ -23,24 +24,6 @@ SHORT = {
   'recall': 'same {} nearest',
   'ndcg': 'nDCG@{}',
 }
-
-
-def described(one: Store, width: int) -> str:
-  """A store in words, like '48 principal components, int8'."""
-  words = _reduced(one)
-  if one.reduction == 'prefix' and one.dim == width:
-    words = f'all {width} dims'
-  words += f', {FORMATS.get(one.format, one.format)}'
-  if one.rescore == 'full':
-    words += f', the best {one.shortlist} reranked by whole rows (float16)'
-  if one.rescore == 'int8':
-    words += f', the best {one.shortlist} reranked by int8'
-  return words + (f', {one.index}' if one.index else '')
-
-
-def _reduced(one: Store) -> str:
-  words = NAMES[one.reduction].format(one.dim)
-  return words.removesuffix('s') if one.dim == 1 else words
 
 
 def named(name: str, names=SHORT) -> str:
@@ -144,7 +127,7 @@ def decision(book: Book, limits: dict) -> dict:
       status = 'nothing'
       text = (
         f'Keep {described(book.reference, book.width)}: nothing smaller '
-        f'surely keeps {_share(book.keep)} of {asked}.'
+        f'surely keeps {in_percent(book.keep)} of {asked}.'
       )
       chosen = book.reference
   return words | {
@@ -157,21 +140,12 @@ def decision(book: Book, limits: dict) -> dict:
 
 def _chosen(book: Book, one: Store) -> str:
   held, stored = book.held(one), one.stored(book.width, book.count)
-  files = f' and {_amount(stored - held)} in files' if one.rescore else ''
+  files = f' and {amount(stored - held)} in files' if one.rescore else ''
   return (
-    f'Deploy {described(one, book.width)}: {_amount(held)} bytes a row in '
+    f'Deploy {described(one, book.width)}: {amount(held)} bytes a row in '
     f'memory{files}, where all {book.width} dims in float32 take '
-    f'{_amount(book.held(book.reference))}.'
+    f'{amount(book.held(book.reference))}.'
   )
-
-
-def _share(keep: float) -> str:
-  return f'{100 * keep:.4g}%'
-
-
-def _amount(size: float) -> str:
-  """Bytes of a row: `48`, `9.5`, `1,536`."""
-  return f'{size:,.1f}'.removesuffix('.0')
 
 
 def _loss(name: str, measured: dict) -> str:
@@ -196,7 +170,7 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
   tried, rows = book.timer.rows, book.count
   among = f', among the {tried:,} rows tried' if tried < rows else ''
   out = [
-    f'It keeps at least {_share(book.keep)} of {asked}{among}, with 95% '
+    f'It keeps at least {in_percent(book.keep)} of {asked}{among}, with 95% '
     f'confidence: chosen on {choosing:,} queries, proven on {proving:,} '
     f'others. On all of them: {numbers}.'
   ]
@@ -206,7 +180,7 @@ def _why(book: Book, chosen: Store, asked: str) -> list[str]:
     out.append(
       'Without a rerank, the cheapest that kept as much on these queries '
       f'(not proven) is {described(other, book.width)}: '
-      f'{_amount(book.held(other))} bytes.'
+      f'{amount(book.held(other))} bytes.'
     )
   return out + _faster(book, chosen)
 
@@ -225,7 +199,7 @@ def _rotated(book: Book, chosen: Store) -> list[str]:
   error = difference.std() / np.sqrt(len(difference))
   apart = difference.mean() > intervals.Z * error
   sentence = (
-    f'by the {named(name)}, {_reduced(chosen)} keep '
+    f'by the {named(name)}, {reduced(chosen)} keep '
     f'{100 * ours.mean() / mean:.1f}% and {chosen.dim} leading dims '
     f'{100 * theirs.mean() / mean:.1f}% (float32, no rerank)'
   )
@@ -272,7 +246,7 @@ def _faster(book: Book, chosen: Store) -> list[str]:
   one = min(sooner, key=book.cost)
   return [
     f'{words}; sooner, unproven: {described(one, book.width)} in '
-    f'{book.timed[one]:.2g} ms, {_amount(book.held(one))} bytes a row.'
+    f'{book.timed[one]:.2g} ms, {amount(book.held(one))} bytes a row.'
   ]
 
 
@@ -284,7 +258,7 @@ def _few(book: Book, within, count: int | None, total: int) -> str:
     )
   start = (
     f'{total:,} queries are too few to prove that any store keeps '
-    f'{_share(book.keep)}, even one that loses nothing: '
+    f'{in_percent(book.keep)}, even one that loses nothing: '
   )
   if count is None:
     start += 'no number of queries would do; ask for a smaller `keep`. '
@@ -296,7 +270,7 @@ def _few(book: Book, within, count: int | None, total: int) -> str:
     return start + 'None of those tried was seen to keep as much.'
   return start + (
     f'The cheapest seen to keep it, unproven: {described(seen, book.width)}, '
-    f'{_amount(book.held(seen))} bytes a row.'
+    f'{amount(book.held(seen))} bytes a row.'
   )
 
 
@@ -314,17 +288,18 @@ def _limit(book: Book, within, limits: dict, asked: str) -> str:
     fastest = f', the fastest {min(times):.2g} ms' if times else ''
     return (
       f'No store fits {bound}; the smallest tried takes '
-      f'{_amount(book.held(least))} bytes a row{fastest}.'
+      f'{amount(book.held(least))} bytes a row{fastest}.'
     )
   kept = book.least_kept(best)
   words = (
-    f'No store within {bound} surely keeps {_share(book.keep)} of {asked}; the '
-    f'best there is, {described(best, book.width)}, keeps {100 * kept:.1f}%.'
+    f'No store within {bound} surely keeps {in_percent(book.keep)} of '
+    f'{asked}; the best there is, {described(best, book.width)}, keeps '
+    f'{100 * kept:.1f}%.'
   )
   free = book.proven(lambda one: True)
   if free is not None:
     words += (
       f' {described(free, book.width)} keeps it, with '
-      f'{_amount(book.held(free))} bytes a row.'
+      f'{amount(book.held(free))} bytes a row.'
     )
   return words

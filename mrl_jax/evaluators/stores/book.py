@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from mrl_jax import intervals, rows
-from mrl_jax.embed import indexes
-from mrl_jax.evaluators.stores import certificate, store
+from mrl_jax.embed import indexes, proof, store
+from mrl_jax.embed.store import Store
+from mrl_jax.evaluators.stores import certificate
 from mrl_jax.evaluators.stores.clock import Clock
-from mrl_jax.evaluators.stores.store import Store
 from mrl_jax.shapes import Float, Int
 
 Values = Mapping[str, Float[np.ndarray, 'q']]  # by measure
@@ -37,7 +37,7 @@ class Book:
     # What full width never gets, nothing can keep.
     self.weighed = {n: of for n, of in self.full.items() if of.any()}
     queries = len(next(iter(self.full.values())))
-    self.halves = certificate.halved(queries, seed)
+    self.halves = proof.halved(queries, seed)
 
   def add(self, found: Iterable) -> None:
     """Stores with an index, as indexed.of_store yields them."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mrl_jax.embed import proof
 from mrl_jax.shapes import Float, Int
 
 ERROR = 0.05
@@ -57,12 +58,9 @@ def choose(
 ) -> int | None:
   """The cheapest store that is proven to keep every measure; None without one.
 
-  On the first half of the queries the front of cost against certainty is
-  found. On the second its stores are tested from the surest to the cheapest,
-  up to the first that is not proven: whatever their number, the chance that
-  one of those proven does not keep a measure is at most 5% (testing in a fixed
-  sequence: Angelopoulos et al., 2021, arXiv:2110.01052). A store passes if all
-  its measures do, so they need no correction.
+  The chance that it does not keep a measure is at most 5%, see `proof`; its
+  certainty is the growth of wealth. A store passes if all its measures do, so
+  they need no correction.
 
   Args:
     costs: of each store, compared in order; smaller is cheaper.
@@ -80,28 +78,17 @@ def choose(
     for of in values
   ]
   growth = [min(by[name][1] for name in full) for by in bets]
-  chosen = None
-  for index in reversed(_front(costs, growth)):
-    if not all(
+
+  def passes(index: int) -> bool:
+    return all(
       proven(
         gains(values[index][name][proving], full[name][proving], keep),
         bets[index][name][0],
       )
       for name in full
-    ):
-      break
-    chosen = index
-  return chosen
+    )
 
-
-def _front(costs: Sequence[tuple], growth: Sequence[float]) -> list[int]:
-  """Stores that nothing cheaper is surer than, from the cheapest on."""
-  best, front = 0.0, []
-  for index in sorted(range(len(costs)), key=lambda i: (costs[i], -growth[i])):
-    if growth[index] > best:
-      best = growth[index]
-      front.append(index)
-  return front
+  return proof.cheapest_proven(costs, growth, passes)
 
 
 def needed(full: Values, keep: float) -> int | None:
@@ -120,9 +107,3 @@ def needed(full: Values, keep: float) -> int | None:
       return count
     count = max(count + 2, int(count * 1.1) // 2 * 2)
   return None
-
-
-def halved(count: int, seed: int) -> tuple:
-  """The queries that choose and those that prove, drawn by a seed."""
-  order = np.random.default_rng(seed).permutation(count)
-  return np.sort(order[: count // 2]), np.sort(order[count // 2 :])

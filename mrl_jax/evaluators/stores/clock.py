@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from mrl_jax.embed import indexes, quantise, shortlist
-from mrl_jax.evaluators.stores.store import Store
+from mrl_jax.embed.store import Store
 
 QUERIES = 50  # timed together
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from mrl_jax.embed import indexes, quantise, shortlist
-from mrl_jax.evaluators.stores import store
-from mrl_jax.evaluators.stores.store import Store
+from mrl_jax.embed import indexes, quantise, shortlist, store
+from mrl_jax.embed.store import Store
 from mrl_jax.evaluators.stores.truth import Truth
 from mrl_jax.shapes import Float, Int
 

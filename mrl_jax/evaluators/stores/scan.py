@@ -6,9 +6,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mrl_jax import nested
-from mrl_jax.embed import exact, quantise, ties, vectors
-from mrl_jax.evaluators.stores import store, truth
-from mrl_jax.evaluators.stores.store import Store
+from mrl_jax.embed import exact, quantise, store, ties, vectors
+from mrl_jax.embed.store import Store
+from mrl_jax.evaluators.stores import truth
 from mrl_jax.evaluators.stores.truth import Truth
 from mrl_jax.shapes import Float, Int
 

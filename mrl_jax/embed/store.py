@@ -1,4 +1,4 @@
-"""Ways to store a database, and what each costs in bytes."""
+"""Ways to store a database: what each costs in bytes, and its name in words."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,6 +12,12 @@ FORMATS = {
   'pca': ('float32', 'int8', 'binary'),
   'svd': ('float32', 'int8', 'binary'),
 }
+NAMES = {
+  'prefix': '{} leading dims',
+  'pca': '{} principal components',
+  'svd': '{} singular directions',
+}
+FORMAT_NAMES = {'binary': 'one bit each'}
 SHORTLISTED = ('int8', 'binary')  # formats of which shortlists are reranked
 RESCORED = 4  # times k, by bits, ordered by codes of 8 bits
 RERANKED = (5, 20)  # times k, ordered by whole rows
@@ -88,3 +94,32 @@ def reranks(format: str, k: int, rows: int) -> Iterator[tuple[str, int]]:
 def depth(format: str, k: int, rows: int) -> int:
   """Rows that a scan must list for all reranks of a format."""
   return max((keep for _, keep in reranks(format, k, rows)), default=k)
+
+
+def described(one: Store, width: int) -> str:
+  """A store in words, like '48 principal components, int8'."""
+  words = reduced(one)
+  if one.reduction == 'prefix' and one.dim == width:
+    words = f'all {width} dims'
+  words += f', {FORMAT_NAMES.get(one.format, one.format)}'
+  if one.rescore == 'full':
+    words += f', the best {one.shortlist} reranked by whole rows (float16)'
+  if one.rescore == 'int8':
+    words += f', the best {one.shortlist} reranked by int8'
+  return words + (f', {one.index}' if one.index else '')
+
+
+def reduced(one: Store) -> str:
+  """What is kept of each row in words, without the number format."""
+  words = NAMES[one.reduction].format(one.dim)
+  return words.removesuffix('s') if one.dim == 1 else words
+
+
+def amount(size: float) -> str:
+  """Bytes of a row: `48`, `9.5`, `1,536`."""
+  return f'{size:,.1f}'.removesuffix('.0')
+
+
+def in_percent(keep: float) -> str:
+  """A share to be kept: `95%`."""
+  return f'{100 * keep:.4g}%'

@@ -1,0 +1,113 @@
+"""Layers that families of transformers share: attention and the MLP."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mrl_jax.shapes import Array, Bool, Float
+
+DTYPES = ('float32', 'bfloat16')  # float16 needs its losses scaled
+
+ACTIVATIONS = {
+  'gelu': functools.partial(jax.nn.gelu, approximate=False),
+  'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),
+  'relu': jax.nn.relu,
+}
+
+trunc_normal = nnx.initializers.truncated_normal(0.02)
+xavier = nnx.initializers.xavier_uniform()
+
+
+class Attention(nnx.Module):
+  """Multi-head attention; the softmax is float32 in any compute dtype."""
+
+  def __init__(
+    self, width: int, heads: int, *, init=xavier, dtype, rngs: nnx.Rngs
+  ):
+    def project():
+      return nnx.LinearGeneral(
+        width,
+        (heads, width // heads),
+        kernel_init=init,
+        dtype=dtype,
+        rngs=rngs,
+      )
+
+    self.query = project()
+    self.key = project()
+    self.value = project()
+    self.out = nnx.LinearGeneral(
+      (heads, width // heads),
+      width,
+      axis=(-2, -1),
+      kernel_init=init,
+      dtype=dtype,
+      rngs=rngs,
+    )
+
+  def __call__(
+    self,
+    queries: Float[Array, 'b q d'],
+    tokens: Float[Array, 'b n d'],
+    mask: Bool[Array, 'b n'] | None = None,
+  ) -> Float[Array, 'b q d']:
+    """Tokens whose `mask` is False are not looked at.
+
+    Where none is left, the result is finite and means nothing.
+    """
+    mixed = jax.nn.dot_product_attention(
+      self.query(queries),
+      self.key(tokens),
+      self.value(tokens),
+      mask=None if mask is None else mask[:, None, None, :],
+    )
+    return self.out(mixed)
+
+
+class MLP(nnx.Module):
+  """Two linear layers around a row of ACTIVATIONS, the exact gelu first."""
+
+  def __init__(
+    self,
+    width: int,
+    hidden: int,
+    activation: str = 'gelu',
+    *,
+    init=xavier,
+    dtype,
+    rngs: nnx.Rngs,
+  ):
+    self.up = nnx.Linear(
+      width, hidden, kernel_init=init, dtype=dtype, rngs=rngs
+    )
+    self.down = nnx.Linear(
+      hidden, width, kernel_init=init, dtype=dtype, rngs=rngs
+    )
+    self.activation = activation
+
+  def __call__(self, x: Float[Array, 'b n d']) -> Float[Array, 'b n d']:
+    return self.down(ACTIVATIONS[self.activation](self.up(x)))
+
+
+def masked_mean(
+  tokens: Float[Array, 'b n d'], mask: Bool[Array, 'b n']
+) -> Float[Array, 'b d']:
+  """The mean of the tokens whose mask is True; 0 where there is none."""
+  total = jnp.sum(tokens * mask[..., None], axis=1)
+  return total / jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None]
+
+
+def token_table(rows: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
+  """A vector for each token (or place, or type)."""
+  return nnx.Embed(rows, width, embedding_init=trunc_normal, rngs=rngs)
+
+
+def check_rows(rows: int, vocabulary: int) -> None:
+  """Raises ValueError for fewer rows than tokens; 0 rows are as many."""
+  if rows and rows < vocabulary:
+    raise ValueError(
+      f'rows={rows} of the token table are fewer than the {vocabulary} tokens '
+      'of the tokenizer: it belongs to another model'
+    )

@@ -1,0 +1,388 @@
+"""Models and vectors on disk, judged: against ir-measures, and bad input."""
+
+import json
+import re
+
+import ir_measures
+import numpy as np
+import pytest
+import scipy.stats
+from ml_collections import ConfigDict
+
+import mrl_jax
+from mrl_jax import judge, rows
+from mrl_jax import model as door
+from mrl_jax.data import judged
+from mrl_jax.embed import kept
+from mrl_jax.report import results
+from tests.samples import vectors
+from tests.samples.texts import write_set
+
+WIDTH = 16
+FIELDS = {'text': 0, 'query': 1, 'document': 2}
+
+
+class WordModel:
+  """What `load` returns, as far as it is asked: a mean of a vector per word.
+
+  Attributes:
+    asked: every (field, text) that it was given, in order.
+  """
+
+  width, dims = WIDTH, (4, WIDTH)
+  fields = tuple(FIELDS)
+
+  def __init__(self, seed=0, stop_after=None):
+    self.table = np.random.default_rng(seed).normal(size=(997, WIDTH))
+    self.variables, self.config = {'table': self.table}, ConfigDict({})
+    self.asked, self.stop_after = [], stop_after
+
+  def vector(self, text, field):
+    words = [sum(word.encode()) % 997 for word in text.split()] or [0]
+    words.append(FIELDS[field])
+    return self.table[words].mean(axis=0).astype(np.float32)
+
+  def embed(self, values, dim=None, normalise=True, field='', out=None):
+    assert dim is None and not normalise
+    for i in range(len(values)):
+      if len(self.asked) == self.stop_after:
+        raise KeyboardInterrupt
+      self.asked.append((field, values[i]))
+      out[i] = self.vector(values[i], field)
+    return out
+
+
+@pytest.fixture
+def model(monkeypatch):
+  """A model that every --model=FOLDER is."""
+  made = WordModel()
+  monkeypatch.setattr(door, 'load', lambda path, step=None: made)
+  return made
+
+
+def set_of(folder, passages=60, queries=25, seed=0):
+  """A judged set of random words, with graded judgements."""
+  rng = np.random.default_rng(seed)
+
+  def words(count):
+    return ' '.join(f'w{i}' for i in rng.integers(0, 80, count))
+
+  corpus = [
+    {'_id': f'd{i}', 'title': words(1) * (i % 2), 'text': words(6)}
+    for i in range(passages)
+  ]
+  asked = [{'_id': f'q{i}', 'text': words(3)} for i in range(queries)]
+  qrels = {
+    f'q{i}': {
+      f'd{j}': int(rng.integers(0, 4))
+      for j in rng.choice(passages, 6, replace=False)
+    }
+    for i in range(queries)
+  }
+  qrels['q0'] = {'d0': 0, 'gone': 2, 'd1': 1}
+  qrels['q1'] = {'d0': 0}  # nothing to find
+  return write_set(folder, corpus, asked, qrels)
+
+
+def measured(folder, model, m):
+  """nDCG@10 and recall@10 by ir-measures, of float64 cosines."""
+  given = judged.read(folder)
+  asked = np.stack([model.vector(t, 'query') for t in given.queries])
+  near = np.stack([model.vector(t, 'document') for t in given.corpus])
+  scores = vectors.cosines(asked, near, m)
+  run = {
+    q: dict(zip(given.corpus.ids.tolist(), line.tolist()))
+    for q, line in zip(given.queries.ids.tolist(), scores)
+  }
+  qrels = {
+    q: {d: int(g) for d, g in by.items()} for q, by in given.qrels.items()
+  }
+  measures = [ir_measures.nDCG @ 10, ir_measures.R @ 10]
+  return [ir_measures.calc_aggregate(measures, qrels, run)[x] for x in measures]
+
+
+def values(folder, name):
+  points = rows.curves(results.read(folder / 'eval' / '0'))[name]
+  return {row['dim']: row['value'] for row in points}
+
+
+def notes(folder):
+  path = folder / 'eval' / '0' / 'evaluation.json'
+  return ' '.join(json.loads(path.read_text(encoding='utf-8'))['notes'])
+
+
+def test_a_model_is_judged_as_ir_measures_does(tmp_path, run_cli, model):
+  """Each text is encoded once, with the words that its side is given."""
+  folder = set_of(tmp_path / 'tiny')
+  words = (
+    f'--model={tmp_path / "m"}',
+    f'--retrieval={folder}',
+    '--only=retrieval',
+  )
+  output = tmp_path / 'out'
+  code, out, err = run_cli('eval', *words, f'--output={output}')
+  assert code == 0, err
+  for m in (4, WIDTH):
+    ndcg, recall = measured(folder, model, m)
+    assert values(output, 'retrieval/ndcg@10')[m] == pytest.approx(ndcg, 1e-6)
+    assert values(output, 'retrieval/r@10')[m] == pytest.approx(recall, 1e-6)
+  assert [field for field, _ in model.asked] == 25 * ['query'] + 60 * [
+    'document'
+  ]
+  assert "such as 'gone'" in notes(output)
+  page = (output / 'eval' / '0' / 'report.html').read_text(encoding='utf-8')
+  assert '60 rows' in page or '25 queries' in page
+  count = len(model.asked)
+  code, out, _ = run_cli('eval', *words, f'--output={output}')
+  assert code == 0 and 'done before' in out and len(model.asked) == count
+
+
+def test_vectors_on_disk_give_what_the_model_gives(tmp_path, run_cli, model):
+  """In any order, among others, and the two are compared by pairs."""
+  folder = set_of(tmp_path / 'tiny')
+  base = f'--retrieval={folder}', '--only=retrieval', '--dims=4,16'
+  first, second = tmp_path / 'first', tmp_path / 'second'
+  code, _, err = run_cli('eval', '--model=m', *base, f'--output={first}')
+  assert code == 0, err
+  given = judged.read(folder)
+  rng = np.random.default_rng(1)
+  for name, side, field, words in (
+    ('x', given.corpus, 'document', ('ids', 'embeddings')),
+    ('q', given.queries, 'query', ('query_ids', 'queries')),
+  ):
+    made = [(n, model.vector(t, field)) for n, t in zip(side.ids, side)]
+    made += [(f'other{i}', rng.normal(size=WIDTH)) for i in range(5)]
+    made = [made[i] for i in rng.permutation(len(made))]
+    np.save(tmp_path / f'{name}.npy', np.stack([v for _, v in made]))
+    lines = '\n'.join(str(n) for n, _ in made)
+    (tmp_path / f'{name}.txt').write_text(lines)
+    base += (
+      f'--{words[0]}={tmp_path / name}.txt',
+      f'--{words[1]}={tmp_path / name}.npy',
+    )
+  code, _, err = run_cli('eval', *base, f'--output={second}')
+  assert code == 0, err
+  for name in ('retrieval/ndcg@10', 'retrieval/map@10', 'retrieval/top1'):
+    assert values(first, name) == pytest.approx(values(second, name), abs=1e-9)
+  both = tmp_path / 'both'
+  code, _, err = run_cli('eval', '--compare', first, second, f'--output={both}')
+  assert code == 0, err
+  said = [
+    json.loads((f / 'eval/0/evaluation.json').read_text())
+    for f in (first, second)
+  ]
+  assert said[0]['data'] == said[1]['data']
+  assert 'unpaired' not in (both / 'compare.md').read_text(encoding='utf-8')
+
+
+def pairs_of(path, count=40, seed=0):
+  """Scored pairs of random words, some of which are in several pairs."""
+  rng = np.random.default_rng(seed)
+  known = [' '.join(f'w{i}' for i in rng.integers(0, 80, 4)) for _ in range(30)]
+  lines = [
+    '\t'.join([known[i], known[j], f'{s:g}'])
+    for i, j, s in zip(
+      *rng.integers(0, 30, (2, count)), rng.integers(0, 6, count)
+    )
+  ]
+  path.write_text('sentence1\tsentence2\tscore\n' + '\n'.join(lines))
+  return known, [line.split('\t') for line in lines]
+
+
+def test_pairs_are_scored_as_scipy_does(tmp_path, run_cli, model):
+  """By a model, which encodes a text once, and by vectors on disk."""
+  known, pairs = pairs_of(tmp_path / 'sts.tsv')
+  words = f'--pairs={tmp_path / "sts.tsv"}', '--dims=4,16', '--only=pairs,knn'
+  first, second = tmp_path / 'first', tmp_path / 'second'
+  code, _, err = run_cli('eval', '--model=m', *words, f'--output={first}')
+  assert code == 0, err
+  used = {text for one, other, _ in pairs for text in (one, other)}
+  assert len(model.asked) == len(used) == len(set(model.asked))
+  sides = [
+    np.stack([model.vector(p[i], 'text') for p in pairs]) for i in (0, 1)
+  ]
+  scores = [float(p[2]) for p in pairs]
+  for m in (4, 16):
+    one, other = (vectors.unit(side, m) for side in sides)
+    wanted = scipy.stats.spearmanr((one * other).sum(axis=1), scores)[0]
+    found = values(first, 'pairs/spearman')[m]
+    assert found == pytest.approx(wanted, abs=1e-6)
+  found = results.read(first / 'eval' / '0')
+  assert {row['evaluator'] for row in found} == {'pairs'}
+  np.save(
+    tmp_path / 'x.npy', np.stack([model.vector(t, 'text') for t in known])
+  )
+  (tmp_path / 'x.txt').write_text('\n'.join(known))
+  words += f'--embeddings={tmp_path / "x.npy"}', f'--ids={tmp_path / "x.txt"}'
+  code, _, err = run_cli('eval', *words, f'--output={second}')
+  assert code == 0, err
+  again = values(second, 'pairs/spearman')
+  assert values(first, 'pairs/spearman') == pytest.approx(again, abs=1e-9)
+  code, _, err = run_cli(
+    'eval', '--compare', first, second, f'--output={tmp_path / "both"}'
+  )
+  assert code == 0, err
+
+
+def test_texts_without_a_vector_are_counted(tmp_path, run_cli, model):
+  folder = set_of(tmp_path / 'tiny')
+  given = judged.read(folder)
+  for name, side in (('x', given.corpus), ('q', given.queries)):
+    rows_of = np.stack([model.vector(t, 'text') for t in side])[3:]
+    np.save(tmp_path / f'{name}.npy', rows_of)
+    (tmp_path / f'{name}.txt').write_text('\n'.join(side.ids[3:].tolist()))
+  report = mrl_jax.evaluate(
+    tmp_path / 'x.npy',
+    queries=tmp_path / 'q.npy',
+    ids=tmp_path / 'x.txt',
+    query_ids=tmp_path / 'q.txt',
+    retrieval=folder,
+    output=tmp_path / 'out',
+    only=['retrieval'],
+  )
+  assert {row['n'] for row in report.rows} == {22}
+  assert "6 texts of the set have no vector, such as 'd0'" in notes(
+    tmp_path / 'out'
+  )
+
+
+def test_an_encoding_that_stops_goes_on(tmp_path, run_cli, monkeypatch):
+  monkeypatch.setattr(kept, 'SLAB', 8)
+  folder, output = set_of(tmp_path / 'tiny'), tmp_path / 'out'
+  words = '--model=m', f'--retrieval={folder}', '--only=retrieval'
+  words += (f'--output={output}',)
+  made = WordModel(stop_after=60)
+  monkeypatch.setattr(door, 'load', lambda path, step=None: made)
+  code, _, err = run_cli('eval', *words)
+  assert code == 130 and not (output / 'eval').exists()
+  again = WordModel()
+  monkeypatch.setattr(door, 'load', lambda path, step=None: again)
+  code, _, err = run_cli('eval', *words)
+  assert code == 0, err
+  # 25 queries, and four slabs of passages, were done.
+  assert len(again.asked) == 60 - 4 * 8
+  stored = np.load(output / 'vectors' / 'corpus.npy')
+  corpus = judged.read(folder).corpus
+  assert (stored == [again.vector(t, 'document') for t in corpus]).all()
+
+
+def test_another_model_or_set_is_refused_and_nothing_is_lost(
+  tmp_path, run_cli, monkeypatch
+):
+  folder, output = set_of(tmp_path / 'tiny'), tmp_path / 'out'
+  words = '--model=m', '--only=retrieval', f'--output={output}'
+  monkeypatch.setattr(door, 'load', lambda path, step=None: WordModel())
+  code, _, err = run_cli('eval', *words, f'--retrieval={folder}')
+  assert code == 0, err
+  before = {p: p.read_bytes() for p in output.rglob('*') if p.is_file()}
+  other = set_of(tmp_path / 'other', seed=1)
+  for seed, given in ((1, folder), (0, other)):
+    made = WordModel(seed)
+    monkeypatch.setattr(door, 'load', lambda path, step=None, m=made: m)
+    code, _, err = run_cli('eval', *words, f'--retrieval={given}')
+    (line,) = err.strip().splitlines()
+    assert code == 2 and 'another model or of other texts' in line
+    assert '--fresh' in line and not made.asked
+  assert before == {p: p.read_bytes() for p in output.rglob('*') if p.is_file()}
+  code, _, err = run_cli('eval', *words, f'--retrieval={other}', '--fresh')
+  assert code == 0 and len(made.asked) == 85, err
+
+
+def test_a_model_that_embeds_nan_is_named(tmp_path, run_cli, model):
+  folder = set_of(tmp_path / 'tiny')
+  model.table[:] = np.nan
+  code, _, err = run_cli(
+    'eval', '--model=m', f'--retrieval={folder}', f'--output={tmp_path / "o"}'
+  )
+  assert code == 2 and "embeds 'q0' as NaN" in err
+
+
+def test_texts_of_rows(tmp_path, model):
+  """What evaluators show."""
+  folder = set_of(tmp_path / 'tiny')
+  config = judge.foreign.vector_config(None)
+  config = judge.schema.resolve(config, [])
+  options = dict.fromkeys(
+    'pairs embeddings ids queries query_ids codes step fresh'.split()
+  )
+  options |= dict(model='m', retrieval=folder, output=tmp_path / 'out')
+  found = judge.ready(config, type('Options', (), options)).evidence
+  given = judged.read(folder)
+  asked = found.functions['texts']
+  assert asked('queries', [3, 1]) == [given.queries[3], given.queries[1]]
+  assert asked('database', np.array([7])) == [given.corpus[7]]
+
+
+CASES = {
+  'both': (['--model=m', '--retrieval=r', '--pairs=p'], 'one of them'),
+  'neither': (['--model=m'], '--model needs --retrieval or --pairs'),
+  'a run': (['--workdir=w', '--retrieval=r'], '--retrieval goes with --model'),
+  'no queries': (['--embeddings=x', '--retrieval=r'], 'needs .* --queries'),
+  'labels': (
+    ['--embeddings=x', '--labels=l', '--retrieval=r'],
+    'drop --labels',
+  ),
+  'queries': (['--embeddings=x', '--queries=q', '--pairs=p'], 'drop --queries'),
+  'sources': (['--model=m', '--embeddings=x', '--pairs=p'], 'give one of'),
+  'no folder': (['--model=m', '--retrieval={}/no'], 'no is not a folder'),
+  'no file': (['--model=m', '--pairs={}/no.tsv'], r'no\.tsv is not there'),
+  'dims': (
+    ['--model=m', '--retrieval={}/tiny', '--dims=8,32'],
+    r'--dims=\(8, 32\)',
+  ),
+  'only': (
+    ['--model=m', '--pairs={}/p.tsv', '--only=knn'],
+    'nothing to evaluate: of knn none is about pairs',
+  ),
+  'a workdir': (
+    ['--model=m', '--retrieval={}/tiny', '--output={}/run'],
+    'is the workdir of a training run',
+  ),
+  'no ids': (
+    ['--embeddings={}/x.npy', '--queries={}/x.npy', '--retrieval={}/tiny'],
+    'has no ids; .* --ids',
+  ),
+  'other ids': (
+    [
+      '--embeddings={}/x.npy',
+      '--queries={}/x.npy',
+      '--ids={}/x.txt',
+      '--query_ids={}/x.txt',
+      '--retrieval={}/tiny',
+    ],
+    "--query_ids names none of the 25 texts .*it has 'a', the set 'q0'",
+  ),
+  'ids twice': (
+    [
+      '--embeddings={}/x.npy',
+      '--queries={}/x.npy',
+      '--ids={}/x.txt',
+      '--query_ids={}/twice.txt',
+      '--retrieval={}/tiny',
+    ],
+    "--query_ids: rows 0 and 2 have one id, 'a'",
+  ),
+  'pairs of other ids': (
+    ['--embeddings={}/x.npy', '--ids={}/x.txt', '--pairs={}/p.tsv'],
+    'names both sides of 0 of 3 pairs',
+  ),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_what_cannot_be_meant_is_one_line(tmp_path, run_cli, model, case):
+  words, said = CASES[case]
+  set_of(tmp_path / 'tiny')
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run' / 'config.json').write_text('{}')
+  np.save(tmp_path / 'x.npy', np.ones((3, 8), np.float32))
+  (tmp_path / 'x.txt').write_text('a\nb\nc')
+  (tmp_path / 'twice.txt').write_text('a\nb\na')
+  pairs = 'sentence1\tsentence2\tscore\nu\tv\t1\nw\tx\t2\ny\tz\t4\n'
+  (tmp_path / 'p.tsv').write_text(pairs)
+  out = [] if any('--output' in word for word in words) else ['--output={}/out']
+  words = [word.format(tmp_path) for word in [*words, *out]]
+  code, _, err = run_cli('eval', *words)
+  (line,) = err.strip().splitlines()
+  assert code == 2 and re.search(said, line), err
+  assert not model.asked and not (tmp_path / 'out').exists()
