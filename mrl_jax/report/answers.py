@@ -98,7 +98,7 @@ def is_nested(evaluation) -> str:
     verdict = 'Yes' if pca['high'] >= 0 else 'In part, PCA keeps more'
   what = {
     'knn_top1': 'nearest rows of the right class',
-    'ndcg': f'nDCG@{said["k"]}',
+    'ndcg': f'nDCG@{said.get("k")}',
     'spearman': 'Spearman x 100',
   }.get(said['metric']) or f'the {said["k"]} nearest rows'
   return (

@@ -151,7 +151,9 @@ def points(row, key: str = 'difference') -> str:
   """A paired difference in points, `-2.4 (-3.3 to -1.5)`; `-` without one."""
   if key not in row:
     return '-'
-  value, low, high = (100 * row[f'{key}{end}'] for end in ('', '_low', '_high'))
+  value, low, high = (
+    round(100 * row[f'{key}{end}'], 1) + 0.0 for end in ('', '_low', '_high')
+  )  # + 0: never -0.0
   return f'{value:+.1f} ({low:.1f} to {high:.1f})'
 
 

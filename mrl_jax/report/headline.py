@@ -80,9 +80,9 @@ def _decided(evaluation) -> str:
   return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 
-def _within(row: Row, full: Row) -> bool:
+def _within(row: Row, full: Row, name: str) -> bool:
   """Whether a row is surely within POINTS of the full width."""
-  if 'difference_low' in row:
+  if name == curves.JUDGED and 'difference_low' in row:
     return row['difference_low'] >= -POINTS
   return row is full or row['ci_low'] >= full['value'] - POINTS
 
@@ -97,7 +97,7 @@ def smallest(points: Sequence[Row]) -> str:
     full, label = curve[-1], curves.label(name)
     if len(curve) < 2:
       continue
-    enough = [row for row in curve if _within(row, full)]
+    enough = [row for row in curve if _within(row, full, name)]
     if not enough or enough[0] is full:
       return (
         f'No dimension below {full["dim"]:g} is surely within one point of '

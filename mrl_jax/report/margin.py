@@ -21,17 +21,19 @@ def words(evaluation) -> str:
       f'{points[0]["n"]:,} queries that did not choose it.'
     )
   row = saving[0]
-  better = 'more' if row['to_fixed_low'] > 0 else 'not surely more'
+  to_full = blocks.points(row, 'to_full')
+  if row['first'] == row['then']:
+    return (
+      f'Not shown: within {row["budget"]:g} dimensions the best rule found is '
+      f'{row["first"]:g} for all queries; it differs by {to_full} points from '
+      f'all {width:g} in {name}.'
+    )
+  verdict = 'Yes' if row['to_fixed_low'] > 0 else 'Not shown'
   return (
-    f'With {row["cumulative"]:.1f} of {width:g} dimensions searched on '
-    f'average, first {row["first"]:g}, then {row["then"]:g} where rows score '
-    f'alike, {name} differs by {blocks.points(row, "to_full")} points from all. That '
-    f'is {better} than {row["budget"]:g} dimensions give all queries: '
-    f'{blocks.points(row, "to_fixed")} points.'
-    if row['first'] < row['then']
-    else f'Not shown: within {row["budget"]:g} dimensions the best rule found '
-    f'is {row["first"]:g} for all queries; it differs by '
-    f'{blocks.points(row, "to_full")} points from all in {name}.'
+    f'{verdict}: with {row["cumulative"]:.1f} of {width:g} dimensions searched '
+    f'on average, first {row["first"]:g}, then {row["then"]:g} where rows '
+    f'score alike, {name} differs by {to_full} points from all and by '
+    f'{blocks.points(row, "to_fixed")} from {row["budget"]:g} for all queries.'
   )
 
 

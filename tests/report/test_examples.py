@@ -60,7 +60,7 @@ def test_judged_queries_are_listed_with_their_texts(tmp_path):
   _, text = made(tmp_path, few_rows(), given)
   assert 'Of 1,000 queries, 2 rank worse with 8 of 64 dimensions' in text
   assert '<script>' not in text and 'y' * 200 not in text
-  assert '<td>&lt;i&gt;q&lt;/i&gt;: &lt;script&gt;' in text
+  assert '<td class="long">&lt;i&gt;q&lt;/i&gt;: &lt;script&gt;' in text
   assert '<td>d2</td><td>12.5</td><td>1</td>' in text
   assert '<td>q2</td><td>0.0</td><td>50.0</td><td>-</td><td>-</td>' in text
   assert 'class with all' not in text
