@@ -4,7 +4,7 @@ from mrl_jax.report import blocks
 
 SHOWN = 20  # lines
 LETTERS = 60  # of a name
-TEXT = 160  # letters of a text
+TEXT = 120  # letters of a text
 
 
 def neighbours(evaluation):
@@ -38,7 +38,7 @@ def _lost(evaluation):
     most = 'fall most' if judged else 'need most dimensions'
     words += f' These {len(listed)} {most}.'
   if listed and judged:
-    yield from _fallen(listed, smallest, width, words, _measure(judged))
+    yield from _fallen(listed, smallest, words, _measure(judged))
   elif not listed:
     yield blocks.Text(words)
   else:
@@ -57,15 +57,15 @@ def _measure(name: str) -> str:
   return name.replace('ndcg', 'nDCG')
 
 
-def _fallen(listed, smallest: float, width: float, words: str, measure: str):
+def _fallen(listed, smallest: float, words: str, measure: str):
   """Judged queries with the wrong row found first and the best of all."""
   header = (
     'query',
-    f'{measure}, %, {smallest} of {width} dims',
+    f'{measure}, {smallest} dims',
     'all',
-    f'wrong row found first with {smallest}',
+    f'wrong row, first with {smallest}',
     'best judged row',
-    f'its rank with {smallest}',
+    f'rank with {smallest}',
     'all',
   )
   lines = []
@@ -84,8 +84,8 @@ def _fallen(listed, smallest: float, width: float, words: str, measure: str):
   yield blocks.Table(
     header,
     lines,
-    f'{words} Right are rows judged relevant; of rows that tie, the rank is '
-    'the middle one.',
+    f'{words} In percent. Wrong are rows that are not judged relevant; of rows '
+    'that tie, the rank is the middle one.',
   )
 
 

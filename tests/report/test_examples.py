@@ -62,5 +62,5 @@ def test_judged_queries_are_listed_with_their_texts(tmp_path):
   assert '<script>' not in text and 'y' * 200 not in text
   assert '<td class="long">&lt;i&gt;q&lt;/i&gt;: &lt;script&gt;' in text
   assert '<td>d2</td><td>12.5</td><td>1</td>' in text
-  assert '<td>q2</td><td>0.0</td><td>50.0</td><td>-</td><td>-</td>' in text
+  assert '<td>0.0</td><td>50.0</td><td class="long">-</td>' in text
   assert 'class with all' not in text
