@@ -71,7 +71,7 @@ def _train(options, words) -> int:
   from mrl_jax import build, inherited, loop  # heavy: the keys are right by now
 
   folder = options.workdir or f'runs/{name}'
-  config = inherited.filled(config, folder)
+  config = inherited.inherit(config, folder)
   run = build.run(config, folder)
   workdir.claim(run.workdir, config, run.facts, run.cadence.steps)
   return loop.train(run)

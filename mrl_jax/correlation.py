@@ -96,7 +96,7 @@ def _ratio(joint: Values, first: Values, second: Values) -> Values:
   return joint / root - rho / 2 * (first / a + second / b) + rho
 
 
-def interval(values: Values, z: float = intervals.Z) -> tuple[float, float]:
+def fisher(values: Values, z: float = intervals.Z) -> tuple[float, float]:
   """95% interval of the correlation that is the mean of `values`.
 
   Normal on Fisher's scale atanh(rho). The sum of squared influences is that

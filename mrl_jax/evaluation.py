@@ -204,9 +204,9 @@ def publish(
   """Writes results, curves, pictures and the page; prints the table."""
   files.write(folder, results, details)
   report = page.write(folder, workdir)
-  unit = curves.unit(curves.main(results))
+  unit = curves.units(curves.main(results))
   title = f'step {step}, {unit}' if step else unit
-  _, decision = files.decision(details)
+  _, decision = files.deciding(details)
   advice = decision.get('text', '')
   if undecided := headline.undecided(results):
     print(f'\nnote: {undecided}')

@@ -21,7 +21,7 @@ from mrl_jax.integrity import steps
 CHOICES = ('name', 'weights', 'pool', 'dropout', 'remat', 'dtype')
 
 
-def filled(config: ConfigDict, folder: str | Path) -> ConfigDict:
+def inherit(config: ConfigDict, folder: str | Path) -> ConfigDict:
   """The config with what `encoder.weights` says, if it names any.
 
   Args:

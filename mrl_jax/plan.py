@@ -274,7 +274,7 @@ def run(options, words: Sequence[str]) -> int:
   """Prints the plan of a step; returns the exit code."""
   jax.config.update('jax_platforms', 'cpu')
   config, _ = configs.load(options.config)
-  config = inherited.filled(schema.resolve(config, words), '')
+  config = inherited.inherit(schema.resolve(config, words), '')
   with configs.blame('--topology'):
     chip = chips.find(options.topology)
     devices = chips.devices(options.topology)

@@ -83,7 +83,7 @@ def test_a_side_without_order_has_correlation_0():
     for sides in ((grades, np.arange(6)), (np.arange(6), grades), ([], [])):
       values = measure(*map(np.asarray, sides))
       np.testing.assert_array_equal(values, np.zeros(len(sides[0])))
-      assert correlation.interval(values) == (-1, 1)
+      assert correlation.fisher(values) == (-1, 1)
 
 
 @pytest.mark.parametrize('n', [4, 10, 1000])
@@ -91,7 +91,7 @@ def test_a_perfect_order_is_not_certain(n):
   for sign in (1, -1):
     low, high = sorted(
       sign * end
-      for end in correlation.interval(
+      for end in correlation.fisher(
         correlation.spearman(np.arange(n), sign * np.exp(np.arange(n) / n))
       )
     )
@@ -107,7 +107,7 @@ def test_intervals_cover(n, trials, tied):
       right = 0
       for _ in range(trials):
         scores, (guess,) = drawn(rng, n, [rho], tied=tied)
-        low, high = correlation.interval(measure(scores, guess))
+        low, high = correlation.fisher(measure(scores, guess))
         right += low <= truth(measure, rho, tied) <= high
       # 95%, less three deviations of so many trials; at 20 pairs Pearson's
       # is a bit narrow.
@@ -130,7 +130,7 @@ def test_paired_differences_cover(tied):
     right += low <= expected <= high
     apart = [
       intervals.unpaired_difference(
-        *((x.mean(), *correlation.interval(x)) for x in values), most=2
+        *((x.mean(), *correlation.fisher(x)) for x in values), most=2
       )
     ]
     widths.append((high - low) / np.ptp(apart))
@@ -148,7 +148,7 @@ def test_an_interval_is_that_of_a_bootstrap():
     for rows in rng.integers(n, size=(1000, n))
   ])  # fmt: skip
   ends = np.quantile(again[:, 0], (0.025, 0.975))
-  np.testing.assert_allclose(correlation.interval(values[0]), ends, atol=0.01)
+  np.testing.assert_allclose(correlation.fisher(values[0]), ends, atol=0.01)
   ends = np.quantile(again[:, 0] - again[:, 1], (0.025, 0.975))
   np.testing.assert_allclose(
     intervals.paired_difference(values[0] - values[1], most=2), ends, atol=0.015

@@ -164,6 +164,13 @@ def test_vectors_on_disk_give_what_the_model_gives(tmp_path, run_cli, model):
   assert code == 0, err
   for name in ('retrieval/ndcg@10', 'retrieval/map@10', 'retrieval/top1'):
     assert values(first, name) == pytest.approx(values(second, name), abs=1e-9)
+  parts = [
+    f / 'eval' / '0' / 'parts' / 'retrieval.npz' for f in (first, second)
+  ]
+  with np.load(parts[0]) as one, np.load(parts[1]) as other:
+    assert one.files == other.files and 'retrieval/ndcg@10/d4' in one.files
+    for name in one.files:
+      np.testing.assert_allclose(one[name], other[name], atol=1e-6)
   both = tmp_path / 'both'
   code, _, err = run_cli('eval', '--compare', first, second, f'--output={both}')
   assert code == 0, err

@@ -25,7 +25,7 @@ TWINS = {
 
 # Names that mean different things in different files: rename, then delete here.
 AMBIGUOUS = set(
-  'Examples Image at choose mflops moved parse plain run tell translate'.split()
+  'Examples Image Text at choose mflops moved parse plain run tell translate'.split()
 )
 
 # Functions that nothing outside their file names: rows of the file's table.

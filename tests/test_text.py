@@ -53,7 +53,16 @@ def without_encoding(path):
     binary = any(isinstance(c, str) and 'b' in c for c in constants)
     if (
       name in ('open', 'read_text', 'write_text')
-      and owner not in ('Image', 'tarfile', 'zipfile', 'self', 'input', 'model')
+      and owner
+      not in (
+        'Image',
+        'tarfile',
+        'zipfile',
+        'self',
+        'input',
+        'an_input',
+        'model',
+      )
       and not binary
       and not any(keyword.arg == 'encoding' for keyword in node.keywords)
     ):

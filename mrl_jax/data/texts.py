@@ -29,7 +29,7 @@ class StoredTexts(Sequence):
 
   Attributes:
     ids: of each, str.
-    keys: of the JSON lines, joined by a space where they are not empty.
+    keys: of the JSON lines, joined by a space.
     starts: the byte at which each line begins.
     fingerprint: of all ids and texts.
     empty: ids of those that are empty.
@@ -64,8 +64,7 @@ class StoredTexts(Sequence):
 
 
 def _joined(values: dict, keys: Sequence[str], row: str) -> str:
-  parts = [tables.text_of(values, key, row) for key in keys]
-  return ' '.join(part for part in parts if part).strip()
+  return ' '.join(tables.text_of(values, key, row) for key in keys).strip()
 
 
 def read(

@@ -49,7 +49,7 @@ EVALUATORS = {
   'stores': stores.Stores,
   'lost': lost.Lost,
   'examples': examples.Examples,
-  'pairs': pairs.Pairs,
+  'pairs': pairs.ScoredPairs,
 }
 
 # What most people ask; `--quick` runs these only, with these options.

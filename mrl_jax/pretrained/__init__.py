@@ -45,7 +45,7 @@ class Imported:
       for path, leaf in leaves
     }
     family = self.config['encoder']['name']
-    plan = tables.matched(self.where, family, self.tensors, ours)
+    plan = tables.match_tensors(self.where, family, self.tensors, ours)
     filled = [_placed(*plan[name], leaf) for name, leaf in ours.items()]
     params = jax.tree.unflatten(tree, filled)
     return Variables({'encoder': params}, {'encoder': target.stats})
@@ -62,15 +62,15 @@ def read(where: str | Path) -> Imported:
     UsageError: in one line, for what cannot be read or is not supported.
   """
   name = str(where)
-  place = hub.fetched(name) if hub.names(name) else Path(where).expanduser()
-  config, tensors = folders.described(place)
+  place = hub.fetched(name) if hub.is_name(name) else Path(where).expanduser()
+  config, tensors = folders.config_and_tensors(place)
   return Imported(name, config, tensors)
 
 
 def is_foreign(where: str | Path) -> bool:
   """Whether `read` should try it: it is not a run of ours, nor saved by us."""
   path = Path(where).expanduser()
-  if hub.names(str(where)) or path.is_file():
+  if hub.is_name(str(where)) or path.is_file():
     return True
   if not path.is_dir() or (path / 'checkpoints').exists():
     return False
@@ -78,11 +78,12 @@ def is_foreign(where: str | Path) -> bool:
     config = json.loads((path / 'config.json').read_text(encoding='utf-8'))
   except (OSError, ValueError):
     return any(path.glob('*.safetensors*')) or any(path.glob('modules.json'))
-  ours = isinstance(config, dict) and {'encoder', 'task'} <= config.keys()
-  return not ours
+  if not isinstance(config, dict):
+    return False
+  return 'encoder' not in config or 'model_type' in config
 
 
-def _placed(tensor, kind: tables.Kind, leaf: PyTree) -> jax.Array:
+def _placed(tensor, kind: tables.Conversion, leaf: PyTree) -> jax.Array:
   """A tensor as the parameter `leaf`, each device getting its share."""
   array = kind.convert(np.asarray(tensor.read(), leaf.dtype), leaf.shape)
   where = leaf.sharding

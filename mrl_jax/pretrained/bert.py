@@ -32,7 +32,7 @@ SIZES = {
 }
 
 
-def options(config: Mapping[str, Any], path: str) -> dict[str, Any]:
+def encoder_options(config: Mapping[str, Any], path: str) -> dict[str, Any]:
   """Options of encoders/bert.py from a config.json; `path` is for errors.
 
   Raises:

@@ -18,7 +18,7 @@ LONGEST = 100_000  # a larger length of a tokenizer stands for none
 PROMPTS = {'query': ('query',), 'document': ('document', 'passage', 'corpus')}
 
 
-class Layout(NamedTuple):
+class ModelFolder(NamedTuple):
   """Where the parts of a model are.
 
   Attributes:
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
   normalised: bool
 
 
-def described(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def config_and_tensors(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
   """(groups of a config, tensors) of a folder or of a .safetensors file.
 
   Raises:
@@ -53,7 +53,7 @@ def described(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     theirs = static.table_of(theirs, str(place))
     encoder, length = _static(theirs, tokenizer, kind[1] == 'model2vec')
   elif config:
-    encoder = bert.options(config, str(path))
+    encoder = bert.encoder_options(config, str(path))
     length = _length(layout, encoder['positions'] - encoder['first_position'])
     encoder['pool'] = layout.pool or 'mean'
     if not layout.pool:
@@ -102,12 +102,12 @@ def _json(path: Path) -> dict[str, Any]:
   return value if isinstance(value, dict) else {'': value}
 
 
-def _layout(root: Path) -> Layout:
+def _layout(root: Path) -> ModelFolder:
   """The parts that modules.json names, all of which must be known."""
   path = root / 'modules.json'
   modules = _json(path).get('', [])
   if not modules:
-    return Layout(root, root, '', '', False)
+    return ModelFolder(root, root, '', '', False)
   try:
     named = [(m['type'].rpartition('.')[2], m['path']) for m in modules]
   except (KeyError, TypeError, AttributeError) as error:
@@ -126,7 +126,7 @@ def _layout(root: Path) -> Layout:
   pools = [_pool(root / where) for name, where in named if name == 'Pooling']
   last = pools[-1] if pools else ''
   normalised = any(name == 'Normalize' for name, _ in named)
-  return Layout(root, root / inner, first, last, normalised)
+  return ModelFolder(root, root / inner, first, last, normalised)
 
 
 def _pool(folder: Path) -> str:
@@ -179,7 +179,7 @@ def _weights(place: Path, inner: Path) -> Path:
   raise UsageError(f'{inner} has no .safetensors file; {said}{REMEDY}')
 
 
-def _tokenizer(layout: Layout) -> Path:
+def _tokenizer(layout: ModelFolder) -> Path:
   for folder in (layout.inner, layout.root):
     if (folder / TOKENIZER).is_file():
       return folder / TOKENIZER
@@ -231,7 +231,7 @@ def _static(
   return {'name': 'static', **options}, length + added
 
 
-def _length(layout: Layout, room: int) -> int:
+def _length(layout: ModelFolder, room: int) -> int:
   """Tokens of the longest text, at most `room`."""
   path = layout.inner / 'sentence_bert_config.json'
   config = _json(path)
@@ -258,7 +258,7 @@ def _check_lower_case(path: Path, tokenizer: Path) -> None:
     )
 
 
-def _prompts(layout: Layout) -> dict[str, str]:
+def _prompts(layout: ModelFolder) -> dict[str, str]:
   """The prompt of each field: 'text', 'query' and 'document' if they differ."""
   path = layout.root / 'config_sentence_transformers.json'
   config = _json(path)

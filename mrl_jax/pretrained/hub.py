@@ -1,6 +1,7 @@
 """Models by name: hf:OWNER/NAME[@REVISION], from the local cache or the net."""
 
-import os
+import contextlib
+import functools
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ PATTERNS = (
 )
 
 
-def names(where: str) -> bool:
+def is_name(where: str) -> bool:
   """Whether this is a name of the hub."""
   return where.startswith(PREFIX)
 
@@ -49,21 +50,23 @@ def fetched(where: str) -> Path:
       f'{where} needs huggingface_hub: pip install "mrl_jax[hub]", or name '
       'a folder'
     ) from error
-  options = {
-    'repo_id': name,
-    'revision': revision,
-    'allow_patterns': list(PATTERNS),
-    'etag_timeout': TIMEOUT_SECONDS,
-  }
-  try:
-    local = huggingface_hub.snapshot_download(**options, local_files_only=True)
-    if folders.is_whole(Path(local)):
-      return Path(local)
-  except (OSError, ValueError):
-    pass  # not in the cache
+  download = functools.partial(
+    huggingface_hub.snapshot_download,
+    name,
+    revision=revision,
+    allow_patterns=list(PATTERNS),
+    etag_timeout=TIMEOUT_SECONDS,
+  )
+  with contextlib.suppress(OSError, ValueError):  # it is not in the cache
+    local = Path(download(local_files_only=True))
+    if folders.is_whole(local):
+      return local
   progress.say(f'{where}: downloading into the cache of huggingface_hub')
   try:
-    return Path(huggingface_hub.snapshot_download(**options))
+    # The download asks first without a limit of time.
+    api = huggingface_hub.HfApi()
+    api.repo_info(name, revision=revision, timeout=TIMEOUT_SECONDS)
+    return Path(download())
   except Exception as error:
     raise UsageError(f'{where}: {_reason(error)}') from error
 
@@ -73,13 +76,14 @@ def _reason(error: Exception) -> str:
   kind = type(error).__name__
   if kind == 'GatedRepoError':
     return 'is gated; accept its terms on its page, then `hf auth login`'
-  if kind == 'RepositoryNotFoundError':
+  status = getattr(getattr(error, 'response', None), 'status_code', None)
+  if kind == 'RepositoryNotFoundError' or status == 401:
     return 'there is no such model, or it is private (then `hf auth login`)'
   if kind == 'RevisionNotFoundError':
     return 'the model has no such revision; leave it out for the newest'
-  if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'on', 'yes', 'true'):
+  if kind == 'OfflineModeIsEnabled':
     return 'is not in the local cache, and HF_HUB_OFFLINE is set'
-  first = (str(error).strip().splitlines() or [''])[0]
+  first = next(iter(str(error).strip().splitlines()), '')
   return (
     f'cannot be downloaded ({kind}: {first[:200]}); check the network, or '
     'download it elsewhere and name its folder'

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 SHOWN = 4
 
 
-class Kind(NamedTuple):
+class Conversion(NamedTuple):
   """How a tensor of others becomes a parameter of ours.
 
   Attributes:
@@ -34,15 +34,15 @@ def _turned(array: np.ndarray, shape: Shape) -> np.ndarray:
   return array.T.reshape(shape)
 
 
-SAME = Kind(lambda s: s, lambda array, shape: array)
+SAME = Conversion(lambda s: s, lambda array, shape: array)
 # Linear layers of torch are [out, in]; ours are [in, out].
-LINEAR = Kind(lambda s: (s[1], s[0]), _turned)
+LINEAR = Conversion(lambda s: (s[1], s[0]), _turned)
 # Of attention ours know the heads: [in, heads, size] and [heads, size].
-SPLIT = Kind(lambda s: (s[1] * s[2], s[0]), _turned)
-SPLIT_BIAS = Kind(
+SPLIT = Conversion(lambda s: (s[1] * s[2], s[0]), _turned)
+SPLIT_BIAS = Conversion(
   lambda s: (s[0] * s[1],), lambda array, shape: array.reshape(shape)
 )
-JOINED = Kind(lambda s: (s[2], s[0] * s[1]), _turned)
+JOINED = Conversion(lambda s: (s[2], s[0] * s[1]), _turned)
 
 _SELF, _MIX = (
   f'encoder.layer.{{}}.attention.{part}' for part in ('self', 'output')
@@ -91,9 +91,9 @@ EXTRAS = (
 )
 
 
-def matched(
+def match_tensors(
   where: str, family: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]
-) -> dict[str, tuple[Any, Kind]]:
+) -> dict[str, tuple[Any, Conversion]]:
   """{name of ours: (the tensor it is made of, how)}.
 
   Args:
@@ -107,7 +107,7 @@ def matched(
   """
   named: dict[str, list[str]] = {}
   for name in theirs:
-    named.setdefault(common_name(name), []).append(name)
+    named.setdefault(_common_name(name), []).append(name)
   faults, plan = [], {}
   for name, leaf in ours.items():
     foreign, kind = _row(family, name)
@@ -131,7 +131,7 @@ def matched(
   return plan
 
 
-def common_name(name: str) -> str:
+def _common_name(name: str) -> str:
   """The name of a tensor without what versions and heads add to it."""
   name = re.sub(PREFIXES, '', name)
   for pattern, replacement in SYNONYMS:
@@ -139,7 +139,7 @@ def common_name(name: str) -> str:
   return name
 
 
-def _row(family: str, name: str) -> tuple[str, Kind]:
+def _row(family: str, name: str) -> tuple[str, Conversion]:
   """The row of a table, its number of the block filled in."""
   foreign, kind = TABLES[family][re.sub(r'/\d+/', '/{}/', name)]
   number = re.search(r'/(\d+)/', name)

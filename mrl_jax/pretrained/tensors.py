@@ -62,7 +62,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
   Raises:
     UsageError: for a pickle, a file that is not there, damaged or cut off.
   """
-  refuse_pickle(path)
+  _refuse_pickle(path)
   if not path.name.endswith(INDEX):
     return dict(_header(path))
   try:
@@ -86,7 +86,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
   return whole
 
 
-def refuse_pickle(path: Path) -> None:
+def _refuse_pickle(path: Path) -> None:
   """Raises UsageError for a file that runs code when it is read."""
   if path.suffix in PICKLES:
     raise UsageError(

@@ -60,7 +60,7 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   count = sum(map(len, groups))
   title = f'{count} runs side by side' if count > 1 else 'One run'
-  unit = curves.unit(_curve_names(runs))
+  unit = curves.units(_curve_names(runs))
   sub = f'{page.PERCENT[unit]}. Intervals are 95%'
   sub += ', of groups of seeds smallest to largest.' if group_seeds else '.'
   return page.save(folder / 'compare', title, sub, _sections(groups))
@@ -184,7 +184,7 @@ def _charts(runs: Sequence[Compared]) -> list[blocks.Picture]:
       )
     ]
     label = MORE.get(name) or curves.label(name)
-    pictures += curves.against_dimension(label, curves.unit([name]), lines)
+    pictures += curves.against_dimension(label, curves.units([name]), lines)
   return pictures
 
 

@@ -116,7 +116,7 @@ def correlated(name: str) -> bool:
   return name.startswith('pairs/')
 
 
-def unit(names: Iterable[str]) -> str:
+def units(names: Iterable[str]) -> str:
   """`%`, or `x 100` where all curves are correlations."""
   names = list(names)
   return HUNDREDTHS if names and all(map(correlated, names)) else '%'

@@ -168,7 +168,7 @@ def _sub(evaluation: results.Evaluation) -> str:
   step = evaluation.step
   name = f', step {step:,}' if isinstance(step, int) else ''
   data = ''.join(_draw(first.extent, evaluation, []))
-  unit = PERCENT[curves.unit(curves.main(evaluation.rows))]
+  unit = PERCENT[curves.units(curves.main(evaluation.rows))]
   brackets = f'{unit}; in brackets the 95% interval.'
   sentences = [evaluation.name + name, data, brackets]
   return '. '.join(filter(None, sentences))

@@ -30,7 +30,7 @@ def _draw(figure, path: str | Path, points: Sequence[Row]) -> None:
   axes.set_xticks(dims, [f'{dim:g}' for dim in dims])
   axes.minorticks_off()
   axes.set_xlabel(curves.DIMENSIONS)
-  axes.set_ylabel(curves.unit(curves.main(points)))
+  axes.set_ylabel(curves.units(curves.main(points)))
   step = points[0].get('step') if points else None
   axes.set_title(
     f'{_subject(points)} by dimension, 95% intervals'
@@ -46,7 +46,7 @@ def _draw(figure, path: str | Path, points: Sequence[Row]) -> None:
 
 
 def _subject(points: Sequence[Row]) -> str:
-  unit = curves.unit(curves.main(points))
+  unit = curves.units(curves.main(points))
   return 'Accuracy' if unit == '%' else 'Correlation with the scores'
 
 

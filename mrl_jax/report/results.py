@@ -99,7 +99,7 @@ def _load(path: Path, notes: list[str]) -> dict | None:
   return content
 
 
-def decision(details: Mapping[str, Mapping]) -> tuple[str, Mapping]:
+def deciding(details: Mapping[str, Mapping]) -> tuple[str, Mapping]:
   """(the evaluator that decides, what it decides); both empty without one."""
   for name in DECIDERS:
     said = details.get(name, {}).get('decision')
@@ -153,12 +153,12 @@ class Evaluation:
   @property
   def decision(self) -> Mapping:
     """What is decided, empty if no evaluator decided anything."""
-    return decision(self.details)[1]
+    return deciding(self.details)[1]
 
   @property
   def decider(self) -> str:
     """The evaluator that tried stores; `stores` if none says so."""
-    return decision(self.details)[0] or DECIDERS[0]
+    return deciding(self.details)[0] or DECIDERS[0]
 
   @property
   def chosen(self) -> Mapping | None:

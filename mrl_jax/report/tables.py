@@ -167,7 +167,7 @@ def _every(points: Sequence[Row]) -> Cells:
     for key, value in row.items()
     if key not in rows.KEYS and isinstance(value, int | float | str)
   )
-  unit = curves.unit(map(rows.curve_name, points))
+  unit = curves.units(map(rows.curve_name, points))
   if not extras:
     return transposed(*by_size(f'curve, {unit}', rows.curves(points)))
   lines = [

@@ -39,7 +39,7 @@ def kind(group: Sequence[Compared]) -> str:
   known = next((run.data for run in group if run.data), '')
   named = f', data {known}' if known else ''
   names = [name for run in group for name in run.curves]
-  noun = 'pairs' if curves.unit(names) == curves.HUNDREDTHS else 'queries'
+  noun = 'pairs' if curves.units(names) == curves.HUNDREDTHS else 'queries'
   return f'{group[0].queries:,} {noun}{named}'
 
 
@@ -60,7 +60,7 @@ def _reading(pairs: Sequence[Pair]) -> Iterator[str]:
   every = [it for pair in pairs for it in pair.differences]
   if not every:
     return
-  unit = curves.unit(it.curve for it in every)
+  unit = curves.units(it.curve for it in every)
   points = (
     'points of percent' if unit == '%' else f'points (correlation {unit})'
   )

@@ -53,6 +53,7 @@ FORMS = {
   'no header': texts.table(QRELS).partition('\n')[2],
   'TREC': 'q1 0 a 2\nq1 0 b 0\nq2 Q0 b 1\nq2 0 4 1',
   'columns': 'score\tqid\tdocid\n2\tq1\ta\n0\tq1\tb\n1\tq2\tb\n1\tq2\t4\n',
+  'CRLF after an id': 'score\tqid\tdocid\r\n2\tq1\ta\r\n0\tq1\tb\r\n1\tq2\tb\r\n1\tq2\t4\r\n',
   'repeated': texts.table(QRELS) + 'q1\ta\t2.0\n',
   'no last newline': texts.table(QRELS).rstrip(),
 }

@@ -82,7 +82,7 @@ def test_only_two_windows_are_in_memory(field, mesh, monkeypatch):
 
 
 def test_a_bad_row_is_named(field, mesh):
-  for bad in (None, '', 7, 'a\ud800'):
+  for bad in (None, 7, 'a\ud800'):
     texts = [*text_models.sentences(5), bad, 'a']
     with pytest.raises(UsageError, match='row n5: its text') as caught:
       list(windows.batches(Lazy(texts), field, 'x', 10, mesh))

@@ -45,8 +45,8 @@ def asked(scored, dims=DIMS, **options):
   evidence = evidence_of(
     scored.first, scored.second, dims, functions={'pairs': lambda: scored}
   )
-  assert evidence.has(*pairs.Pairs.needs)
-  return pairs.Pairs(**options).run(evidence)
+  assert evidence.has(*pairs.ScoredPairs.needs)
+  return pairs.ScoredPairs(**options).run(evidence)
 
 
 def cosine(left, right, m):
@@ -249,19 +249,19 @@ def test_how_many_pairs_are_needed():
   scores, noise = rng.normal(size=(2, 1000))
   for keep, rho in ((0.95, 1.0), (0.95, 3.0), (0.99, 1.0)):
     full = correlation.spearman(scores, rho * scores + noise)
-    count = decision.needed(full, keep)
+    count = decision.pairs_needed(full, keep)
     for n, enough in ((count, True), (int(0.8 * count), False)):
       values = np.quantile(full, (np.arange(n // 2) + 0.5) / (n // 2))
       low, _ = intervals.paired_difference((1 - keep) * values, decision.Z)
       assert (low > 0) == enough
-  assert decision.needed(-full, 0.95) is None
+  assert decision.pairs_needed(-full, 0.95) is None
 
 
 @pytest.mark.parametrize('count', [200, 1500])
 def test_the_promise_holds_on_fresh_pairs(count):
   """A store just below what is to be kept is rarely taken, among many."""
   rng = np.random.default_rng(count)
-  options = pairs.Pairs(keep=0.9)
+  options = pairs.ScoredPairs(keep=0.9)
   large = np.random.default_rng(9).normal(size=100_000)
 
   def truth(noise):
@@ -308,7 +308,7 @@ def test_few_or_odd_pairs():
 )
 def test_options_are_checked(options):
   with pytest.raises(ValueError, match=next(iter(options))):
-    pairs.Pairs(**options)
+    pairs.ScoredPairs(**options)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ RIVALS = ('random_subset', 'random_rotation', 'pca')  # of the prefix
 Values = Float[np.ndarray, 's g p']  # of draws, dims and pairs
 
 
-class Pairs:
+class ScoredPairs:
   """Correlations of the cosines of pairs with their scores, per dimension.
 
   Rows: 'spearman' and 'pearson'; ties have mid-ranks. Without a variant they
@@ -84,7 +84,7 @@ class Pairs:
       'seeds': self.seeds,
       'nested': _nested(spearman, dims),
     }
-    return results, details | decision.details(pairs, dims, self)
+    return results, details | decision.decided(pairs, dims, self)
 
   def _ways(self, texts) -> Iterator[tuple[str, list[Callable]]]:
     """(name, its reductions)."""
@@ -116,7 +116,7 @@ def _rows(metric, way, dims, values: Values) -> list[rows.Row]:
     if way in RANDOM:
       spread = float(np.std(values[:, g].mean(axis=1)))
       extra |= {'seeds': len(values), 'spread': spread}
-    interval = correlation.interval(mean)
+    interval = correlation.fisher(mean)
     results.append(
       rows.make('pairs', metric, m, mean.mean(), interval, len(mean), **extra)
     )

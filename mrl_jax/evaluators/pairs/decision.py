@@ -15,7 +15,7 @@ from mrl_jax.shapes import Float
 MEASURE = 'spearman'
 CHOOSING, PROVING = 0, 1  # halves of the pairs
 Z = 1.644854  # of a one-sided 95% bound
-LARGEST = 10**7  # number of pairs that `needed` looks at
+LARGEST = 10**7  # number of pairs that `pairs_needed` looks at
 
 Values = Float[np.ndarray, 'p']
 
@@ -26,7 +26,7 @@ class Tried:
   Args:
     near: store -> the cosine of each pair.
     scores: of each pair.
-    options: `keep`, `rows` and `seed`, see Pairs.
+    options: `keep`, `rows` and `seed`, see ScoredPairs.
   """
 
   def __init__(
@@ -93,7 +93,7 @@ class Tried:
     return min(good, key=self.cost, default=None)
 
 
-def details(pairs: Scored, dims: Sequence[int], options) -> dict:
+def decided(pairs: Scored, dims: Sequence[int], options) -> dict:
   """The decision, its table and its chart, in the form of `stores`."""
   choosing, _ = proof.halved(len(pairs), options.seed)
   texts = cosines.distinct(pairs, choosing)
@@ -152,7 +152,7 @@ def _decision(tried: Tried) -> tuple[dict, Store | None]:
     status, text = 'proven', _chosen(tried, chosen)
   elif not tried.surely_keeps(reference):
     status, text, chosen = 'few', _few(tried), None
-    words['needed'] = needed(tried.values(reference), tried.keep)
+    words['needed'] = pairs_needed(tried.values(reference), tried.keep)
   else:
     status, chosen = 'nothing', reference
     text = (
@@ -183,7 +183,7 @@ def _few(tried: Tried) -> str:
       'The cosines of all dims do not follow the scores at all (Spearman x '
       f'100: {100 * full.mean():.1f}), so there is nothing to keep.'
     )
-  count = needed(full, tried.keep)
+  count = pairs_needed(full, tried.keep)
   words = (
     f'{len(full):,} pairs are too few to prove that any store keeps '
     f'{in_percent(tried.keep)}, even one that loses nothing: '
@@ -200,7 +200,7 @@ def _few(tried: Tried) -> str:
   )
 
 
-def needed(full: Values, keep: float) -> int | None:
+def pairs_needed(full: Values, keep: float) -> int | None:
   """Pairs, both halves together, that prove a store which loses nothing.
 
   None if no number below ten million is enough.
@@ -284,7 +284,7 @@ def _point(tried: Tried, one: Store) -> dict:
 def _measured(tried: Tried, one: Store) -> dict:
   """Spearman of a store and the share kept, with intervals, on all pairs."""
   values, full = tried.values(one), tried.values(tried.reference)
-  low, high = correlation.interval(values)
+  low, high = correlation.fisher(values)
   out = {'value': float(values.mean()), 'ci_low': low, 'ci_high': high}
   if full.mean() <= 0:
     return out | {'kept': None, 'kept_low': 0.0, 'kept_high': 1.0}
