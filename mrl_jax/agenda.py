@@ -19,6 +19,7 @@ SECONDS = {
   'retrieval': (1, 0.06),
   'sets': (5, 0),
   'cascade': (1, 0),
+  'margin': (1, 0.06),
   'agreement': (1, 0),
   'classes': (1, 0),
   'calibration': (1, 0),
@@ -33,7 +34,11 @@ SECONDS = {
   'pairs': (2, 0),
 }
 UNKNOWN = (1, 1)
-ALL_ROWS = ('knn', 'retrieval')  # the others draw rows where there are many
+ALL_ROWS = (
+  'knn',
+  'retrieval',
+  'margin',
+)  # the others draw rows where there are many
 MOST = 10.0  # x 1e9, of those
 TICK_SECONDS = 1.0
 SHOWN = 50  # letters of what an evaluator asks

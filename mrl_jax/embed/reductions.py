@@ -45,6 +45,15 @@ def pca(embeddings: Float[np.ndarray, 'r d']) -> LinearMap:
   return _components(mean, square - np.outer(mean, mean))
 
 
+def directions(embeddings: Float[np.ndarray, 'r d']) -> LinearMap:
+  """Principal components that are turned to and not centred on their mean.
+
+  All of them together are a rotation, which leaves every cosine as it is.
+  """
+  fit = pca(embeddings)
+  return LinearMap(np.zeros_like(fit.mean), fit.matrix)
+
+
 def svd(embeddings: Float[np.ndarray, 'r d']) -> LinearMap:
   """Right singular vectors of the rows as they are, not centred."""
   mean, square = _moments(embeddings)

@@ -207,6 +207,17 @@ class Reaching:
       counts[1:] += relevance.tally(reached, start, self.which)
     return counts
 
+  def first(
+    self, place: Int[np.ndarray, 'r'], most: int
+  ) -> list[Int[np.ndarray, 'n']]:
+    """The rows that reach each query's bound, at most so many, by `place`."""
+    kept = [np.zeros(0, int)] * len(self.asked)
+    for start, reached in self._chunks():
+      for line, rows in enumerate(reached):
+        rows = np.append(kept[line], start + np.flatnonzero(rows))
+        kept[line] = rows[np.argsort(place[rows])[:most]]
+    return [kept[line] for line in self.which]
+
   def by_class(
     self, classes: Int[np.ndarray, 'r'], total: int
   ) -> Int[np.ndarray, 'q v']:
@@ -231,7 +242,8 @@ def expected_measures(
     p        sum rel_i / k
     r        sum rel_i / R
     map      sum rel_i P_i / k, what the paper calls mAP@k
-    map_min  sum rel_i P_i / min(k, R), the usual form: 1 for a perfect ranking
+    map_min  sum rel_i P_i / min(k, R): 1 for a perfect ranking
+    ap       sum rel_i P_i / R, trec_eval's AP@k: its mean is the usual MAP
     ndcg     sum g_i / log2(i + 1) over that of a perfect ranking, `ideal`
     mrr      1 / rank of the first relevant row, 0 if there is none
 
@@ -250,6 +262,7 @@ def expected_measures(
     'r': hits / np.maximum(totals, 1),
     'map': precisions / k,
     'map_min': precisions / np.maximum(np.minimum(k, totals), 1),
+    'ap': precisions / np.maximum(totals, 1),
     'ndcg': gains / np.where(best > 0, best, 1.0),
     'mrr': np.sum(_first_hit(ranking) / rank, axis=1),
   }

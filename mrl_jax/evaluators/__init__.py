@@ -20,6 +20,7 @@ from mrl_jax.evaluators import (
   knn,
   linear,
   lost,
+  margin,
   pairs,
   probe,
   retrieval,
@@ -36,6 +37,7 @@ EVALUATORS = {
   'retrieval': retrieval.Retrieval,
   'sets': sets.Sets,
   'cascade': cascade.Cascade,
+  'margin': margin.Margin,
   'agreement': agreement.Agreement,
   'classes': classes.Classes,
   'calibration': calibration.Calibration,
@@ -54,6 +56,7 @@ EVALUATORS = {
 QUICK = {
   'linear': {},
   'knn': {},
+  'retrieval': {},
   'baselines': {'probe': False},
   'stores': {'indexes': False},
   'lost': {},

@@ -1,5 +1,6 @@
 """`baselines`: what other reductions of the same embeddings reach."""
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from mrl_jax.embed import (
 from mrl_jax.embed import relevance as relevances
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import options
-from mrl_jax.shapes import Bool, Float
+from mrl_jax.shapes import Bool, Float, Int
 
 RANDOM = {
   'random_subset': reductions.random_coordinates,
@@ -27,7 +28,8 @@ RANDOM = {
 }
 PROBED = ('prefix', 'pca', 'random_subset')
 RIVALS = ('random_subset', 'random_rotation', 'pca')  # of the prefix
-NEIGHBOURS = 10  # of recall
+MEASURES = ('ndcg', 'knn_top1', 'recall')  # of the verdict, the first it has
+NEIGHBOURS = 10  # of recall and nDCG
 SPARE = 4  # times as many rows may be as near as the last of them
 
 
@@ -35,16 +37,18 @@ class Baselines:
   """What other reductions of the full width reach, per dimension.
 
   Variants: 'pca' (centred, also called SVD), 'svd' (not centred), both fitted
-  on the database; 'random_subset', 'random_projection', 'random_rotation',
-  means over seeds; 'prefix', the embedding itself on the same rows; 'ff',
-  runs trained at one dim. A random variant's interval is about the queries,
-  for the seeds drawn; `spread` is its deviation over seeds.
+  on the database; with judgements or pairs 'pca_queries', fitted on half of
+  the queries and measured on the others, both ways; 'random_subset',
+  'random_projection', 'random_rotation', means over seeds; 'prefix', the
+  embedding itself on the same rows; 'ff', runs trained at one dim. A random
+  variant's interval is about the queries, for the seeds drawn; `spread` is its
+  deviation over seeds.
 
-  Measures: 'recall', the share of the 10 nearest rows at full width; with a
-  relevance 'knn_top1', whether the nearest row is relevant; with labels
-  'probe_top1', by ridge regression in closed form. The details say by how much
-  the prefix differs from each rival on the same queries: whether the embedding
-  is nested.
+  Measures: 'recall', the share of the 10 nearest rows at full width; 'ndcg' of
+  10 with judgements or pairs, by class 'knn_top1', whether the nearest row is
+  relevant; with labels 'probe_top1', by ridge regression in closed form. The
+  details say by how much the prefix differs from each rival on the same
+  queries: whether the embedding is nested.
 
   Args:
     examples: rows of the database used by all variants, drawn if it has more.
@@ -78,7 +82,8 @@ class Baselines:
     random = np.random.default_rng(0)
     asked = evidence.sample(random, self.examples, self.queries)
     queries, database, _ = asked
-    trial = _Trial(*asked, evidence.dims, evidence.mesh)
+    judged = evidence.relate is not None
+    trial = _Trial(*asked, evidence.dims, evidence.mesh, judged)
     probed = PROBED if self.probe and evidence.has('labels') else ()
     results, values = [], {}
     for variant, maps in self._variants(database.embeddings):
@@ -101,6 +106,8 @@ class Baselines:
         results += _seed_rows(
           metric, variant, dims, values[metric, variant], len(database)
         )
+    if judged:
+      results += _rows_by_queries(trial, queries, database, evidence.dims[:-1])
     folders = {run['dim']: [] for run in runs}
     for run in runs:
       folders[run['dim']].append(run['workdir'])
@@ -131,7 +138,7 @@ class _Trial:
   As near is what no more than TIE less than the k-th nearest row is.
   """
 
-  def __init__(self, queries, database, relevance, dims, mesh):
+  def __init__(self, queries, database, relevance, dims, mesh, judged):
     self.mesh, self.k = mesh, min(NEIGHBOURS, len(database))
     scores, rows = exact.nested_top_k(
       queries.embeddings,
@@ -144,7 +151,13 @@ class _Trial:
     near = relevances.by_rows(rows[0], reached, len(database))
     self.sought = {'recall': near}
     if relevance is not None:
-      self.sought['knn_top1'] = relevance
+      self.sought['ndcg' if judged else 'knn_top1'] = relevance
+
+  def at(self, queries: Int[np.ndarray, 'c']) -> '_Trial':
+    """The trial of some queries."""
+    some = copy.copy(self)
+    some.sought = {name: it.at(queries) for name, it in self.sought.items()}
+    return some
 
   def measure(
     self, queries, database, dims
@@ -162,14 +175,57 @@ class _Trial:
     )
     measured = {}
     for name, sought in self.sought.items():
-      chances = [
-        ties.ranking_of(of, queries, database, m, self.k, sought).chance
-        for m, *of in zip(dims, *found)
-      ]
       measured[name] = np.stack(
-        [it[:, 0] if name == 'knn_top1' else it.mean(axis=1) for it in chances]
+        [
+          _values(
+            name,
+            ties.ranking_of(of, queries, database, m, self.k, sought),
+            sought,
+          )
+          for m, *of in zip(dims, *found)
+        ]
       )
     return measured
+
+
+def _values(
+  name: str, ranking: ties.Ranking, sought: relevances.Relevance
+) -> Float[np.ndarray, 'q']:
+  """A measure of each query."""
+  if name == 'ndcg':
+    ideal = sought.ideal(ranking.rows.shape[1])
+    return ties.expected_measures(ranking, ideal, sought.totals)[name]
+  if name == 'knn_top1':
+    return ranking.chance[:, 0]
+  return ranking.chance.mean(axis=1)
+
+
+def _rows_by_queries(trial: _Trial, queries, database, dims) -> list[rows.Row]:
+  """The rows of 'pca_queries': no query is measured by a fit it was part of.
+
+  The queries' own mean sets the directions and is subtracted from neither
+  side: the database has another, and so the full width stays what it is. As
+  many directions are known as there are queries to fit on, less one; dims
+  beyond are left out.
+  """
+  order = np.random.default_rng(0).permutation(len(queries))
+  halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+  dims = [m for m in dims if m < len(halves[0])]
+  measured: dict[str, np.ndarray] = {}
+  for fitted, held in (halves, halves[::-1]) if dims else ():
+    reduce = reductions.directions(queries.embeddings[fitted])
+    sides = [
+      Vectors(reduce(side))
+      for side in (queries.embeddings[held], database.embeddings)
+    ]
+    for name, of in trial.at(held).measure(*sides, dims).items():
+      values = measured.setdefault(name, np.zeros((len(dims), len(queries))))
+      values[:, held] = of
+  return [
+    row
+    for name, of in measured.items()
+    for row in _seed_rows(name, 'pca_queries', dims, of[None], len(database))
+  ]
 
 
 def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
@@ -181,10 +237,10 @@ def _probe_hits(queries, database, dims) -> Bool[np.ndarray, 'g q']:
 def _nested(values: dict, dims, k: int) -> dict:
   """By how much the prefix is better than its rivals, per dim.
 
-  In the first measure of 'knn_top1' and 'recall' that there is; on the same
-  queries, with 95% intervals over queries and draws.
+  In the first measure of MEASURES that there is; on the same queries, with
+  95% intervals over queries and draws.
   """
-  metric = 'knn_top1' if ('knn_top1', 'prefix') in values else 'recall'
+  metric = next(name for name in MEASURES if (name, 'prefix') in values)
   rivals = {}
   for rival in RIVALS:
     if (metric, rival) not in values:
@@ -212,7 +268,7 @@ def _seed_rows(
   results = []
   for g, m in enumerate(dims):
     extra = {'variant': variant}
-    if metric == 'recall':
+    if metric in ('recall', 'ndcg'):
       extra['k'] = min(NEIGHBOURS, rows_searched)
     if variant in RANDOM:
       spread = float(np.std(hits[:, g].mean(axis=1)))

@@ -13,7 +13,9 @@ def against_dimension(evaluation):
   hollow = any(line.hollow for line in lines)
   names = list(curves.main(points))
   yield from curves.against_dimension(
-    'Accuracy by dimension',
+    f'{curves.short(names[0])} by dimension'
+    if curves.judged(evaluation.rows)
+    else 'Accuracy by dimension',
     '%',
     lines,
     f'Shown: {"; ".join(dict.fromkeys(map(curves.meaning, names)))}. '

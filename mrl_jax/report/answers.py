@@ -6,7 +6,7 @@ Each returns '' where the rows that it needs are missing.
 import statistics
 from collections.abc import Mapping, Sequence
 
-from mrl_jax.report import blocks, curves, search
+from mrl_jax.report import blocks, curves, margin, search
 from mrl_jax.rows import Row
 
 # Main curve -> the words before its percent.
@@ -16,6 +16,7 @@ SUBJECTS = {
   'knn/top1': 'The nearest row has the right class for',
   'knn/weighted': 'A vote of near rows is right on',
   'retrieval/map@10': 'mAP@10 is',
+  'retrieval/ndcg@10': 'nDCG@10 is',
 }
 RANKINGS = {
   'retrieval/top1': 'The first row is right for',
@@ -34,11 +35,14 @@ def how_accurate(evaluation) -> str:
       continue
     points = curves.deepest(points)
     words = _ends(SUBJECTS[curves.main_name(name)], points)
-    level = _level(points)
+    paired = name == curves.JUDGED and 'difference_high' in points[0]
+    level = _level(points, paired)
     if level is not points[-1]:
+      words += f' From {level["dim"]:g} dimensions on, '
       words += (
-        f' From {level["dim"]:g} dimensions on, the intervals overlap with '
-        'that of all.'
+        'none is surely worse than all on the same queries.'
+        if paired
+        else 'the intervals overlap with that of all.'
       )
     return words
   return ''
@@ -94,6 +98,7 @@ def is_nested(evaluation) -> str:
     verdict = 'Yes' if pca['high'] >= 0 else 'In part, PCA keeps more'
   what = {
     'knn_top1': 'nearest rows of the right class',
+    'ndcg': f'nDCG@{said.get("k")}',
     'spearman': 'Spearman x 100',
   }.get(said['metric']) or f'the {said["k"]} nearest rows'
   return (
@@ -123,7 +128,10 @@ def _in_points(difference: Mapping) -> str:
 
 
 def cheap_queries(evaluation) -> str:
-  """The strictest rule with bounded risk that saves; else the paper's."""
+  """The strictest rule with bounded risk that saves; else the paper's.
+
+  Without any, by margins of the scores.
+  """
   policies = evaluation.by('variant', 'cascade', 'top1')
   bounded = [
     row
@@ -149,7 +157,7 @@ def cheap_queries(evaluation) -> str:
       f'{verdict} {row["expected_dim"]:.1f} of {row["dim"]:g} dimensions on '
       f'average: {words}.'
     )
-  return ''
+  return margin.words(evaluation)
 
 
 def _fixed(point: Mapping) -> str:
@@ -331,11 +339,15 @@ def _ends(subject: str, points: Sequence[Row], unit: str = '%') -> str:
   return f'{words}.'
 
 
-def _level(points: Sequence[Row]) -> Row:
-  """The first row from which on all intervals overlap the last one's."""
+def _level(points: Sequence[Row], paired: bool) -> Row:
+  """The first row from which on all intervals overlap the last one's.
+
+  `paired` looks at the differences to the last one.
+  """
   level = points[-1]
   for row in reversed(points):
-    if row['ci_high'] < points[-1]['ci_low']:
+    worse = row['ci_high'] < points[-1]['ci_low']
+    if row.get('difference_high', 0) < 0 if paired else worse:
       break
     level = row
   return level

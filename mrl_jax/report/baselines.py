@@ -6,6 +6,7 @@ from mrl_jax.report import answers, blocks, curves, published
 WAYS = {
   'prefix': ('first dimensions', 0),
   'pca': ('PCA', 1),
+  'pca_queries': ('PCA of the queries', 6),
   'svd': ('SVD', 3),
   'random_subset': ('random dimensions', 2),
   'random_projection': ('random projection', 4),
@@ -14,10 +15,16 @@ WAYS = {
 }
 # Metric -> what the page calls it, and our curve of published baselines.
 METRICS = {
+  'ndcg': ('nDCG@10', 'retrieval/ndcg@10'),
   'knn_top1': ('1-NN', 'knn/top1'),
   'probe_top1': ('linear probe', 'linear/top1'),
   'linear_top1': ('linear head', 'linear/top1'),
 }
+
+QUERIES = (
+  ' PCA of the queries is fitted on half of them and measured on the others, '
+  'both ways.'
+)
 
 
 def baselines(evaluation):
@@ -33,9 +40,10 @@ def baselines(evaluation):
       lines += published.lines(beside, published.BASELINES)
     yield from curves.against_dimension(
       f'Other ways to the same size, {word}',
-      'right, %',
+      '%' if metric == 'ndcg' else 'right, %',
       lines,
-      'PCA and SVD keep the directions that vary most.',
+      'PCA and SVD keep the directions that vary most.'
+      + QUERIES * ('pca_queries' in ways),
     )
 
 

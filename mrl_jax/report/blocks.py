@@ -122,6 +122,11 @@ def visible(words: str) -> str:
   )
 
 
+def capital(words: str) -> str:
+  """Words that begin with a capital letter; nDCG stays as it is."""
+  return words if words[1:2].isupper() else words[:1].upper() + words[1:]
+
+
 def percent(value, digits: int = 2) -> str:
   """A fraction in percent, `-` if there is none."""
   if value is None or not math.isfinite(value):
@@ -140,6 +145,16 @@ def interval(row) -> str:
     value = percent(row['value'])
     low, high = (percent(end, 1) for end in ends)
   return value if None in ends else f'{value} ({low} to {high})'
+
+
+def points(row, key: str = 'difference') -> str:
+  """A paired difference in points, `-2.4 (-3.3 to -1.5)`; `-` without one."""
+  if key not in row:
+    return '-'
+  value, low, high = (
+    round(100 * row[f'{key}{end}'], 1) + 0.0 for end in ('', '_low', '_high')
+  )  # + 0: never -0.0
+  return f'{value:+.1f} ({low:.1f} to {high:.1f})'
 
 
 def number(value) -> str:

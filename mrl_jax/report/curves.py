@@ -20,9 +20,12 @@ MAIN = {
   'knn/top1': ('1-NN', 2),
   'knn/weighted': ('weighted k-NN', 3),
   'retrieval/map@10': ('mAP@10', 4),
+  'retrieval/ndcg@10': ('nDCG@10', 2),
   'pairs/spearman': ('Spearman', 8),
   'pairs/pearson': ('Pearson', 6),
 }
+JUDGED = 'retrieval/ndcg@10'  # the main curve where there are no classes
+BY_CLASS = ('linear/top1', 'probe/top1', 'knn/top1', 'knn/weighted')
 LABELS = {
   'linear/top1': 'linear head, top-1',
   'linear/top5': 'linear head, top-5',
@@ -30,6 +33,7 @@ LABELS = {
   'knn/top1': '1-NN',
   'knn/weighted': 'weighted k-NN',
   'retrieval/map': 'retrieval mAP',
+  'retrieval/ap': 'retrieval MAP',
   'retrieval/map_min': 'retrieval mAP over min(k, R)',
   'retrieval/p': 'retrieval precision',
   'retrieval/r': 'retrieval recall',
@@ -46,6 +50,7 @@ MEANINGS = {
   'knn/top1': 'nearest row has the right class (1-NN)',
   'knn/weighted': 'right by a vote of near rows (weighted k-NN)',
   'retrieval/map@10': 'right rows stand first among ten (mAP@10)',
+  'retrieval/ndcg@10': 'relevant rows stand first among ten (nDCG@10)',
   'pairs/spearman': 'cosines in the order of the scores (Spearman)',
   'pairs/pearson': 'cosines in line with the scores (Pearson)',
 }
@@ -83,14 +88,27 @@ def colour(name: str, other: int = 0) -> int:
 
 
 def main(points: Iterable[Row]) -> dict[str, list[Row]]:
-  """The main curves that were measured, by their full names."""
+  """The main curves that were measured, by their full names.
+
+  Where something was measured by class, nDCG@10 is not one of them; else it
+  takes the place of mAP@10.
+  """
   curves = rows.curves(points)
-  return {
+  found = {
     name: curves[name]
     for key in MAIN
     for name in curves
     if main_name(name) == key
   }
+  by_class = any(main_name(name) in BY_CLASS for name in found)
+  if JUDGED in found:
+    found.pop(JUDGED if by_class else 'retrieval/map@10', None)
+  return found
+
+
+def judged(points: Iterable[Row]) -> bool:
+  """Whether nDCG@10 is the main curve: of judgements or pairs, not classes."""
+  return JUDGED in main(points)
 
 
 def correlated(name: str) -> bool:

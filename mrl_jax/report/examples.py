@@ -4,6 +4,7 @@ from mrl_jax.report import blocks
 
 SHOWN = 20  # lines
 LETTERS = 60  # of a name
+TEXT = 120  # letters of a text
 
 
 def neighbours(evaluation):
@@ -21,14 +22,24 @@ def _lost(evaluation):
   gone = evaluation.detail('lost', 'lost', 0)
   found = evaluation.detail('lost', 'gained', 0)
   listed = evaluation.detail('lost', 'shown')[:SHOWN]
+  judged = evaluation.detail('lost', 'measure', '')
   words = (
     f'Of {count:,} queries, {gone:,} find a row of their class with all '
     f'{width} dimensions and not with {smallest}; {found:,} only with '
     f'{smallest}.'
   )
+  if judged:
+    words = (
+      f'Of {count:,} queries, {gone:,} rank worse with {smallest} of {width} '
+      f'dimensions than with all, and {found:,} better, by '
+      f'{_measure(judged)}.'
+    )
   if len(listed) < gone:
-    words += f' These {len(listed)} need most dimensions.'
-  if not listed:
+    most = 'fall most' if judged else 'need most dimensions'
+    words += f' These {len(listed)} {most}.'
+  if listed and judged:
+    yield from _fallen(listed, smallest, words, _measure(judged))
+  elif not listed:
     yield blocks.Text(words)
   else:
     header = (
@@ -39,6 +50,52 @@ def _lost(evaluation):
       'its class',
     )
     yield blocks.Table(header, [_line(query) for query in listed], words)
+
+
+def _measure(name: str) -> str:
+  """`ndcg@10` for people."""
+  return name.replace('ndcg', 'nDCG')
+
+
+def _fallen(listed, smallest: float, words: str, measure: str):
+  """Judged queries with the wrong row found first and the best of all."""
+  header = (
+    'query',
+    f'{measure}, {smallest} dims',
+    'all',
+    f'wrong row, first with {smallest}',
+    'best judged row',
+    f'rank with {smallest}',
+    'all',
+  )
+  lines = []
+  for query in listed:
+    best = query.get('best', {})
+    ranks = (best.get(key) for key in ('few', 'full'))
+    lines.append(
+      [
+        _told(query),
+        *(blocks.percent(query[key], 1) for key in ('few', 'full')),
+        _told(query.get('found')),
+        _told(best),
+        *('-' if rank is None else blocks.number(rank) for rank in ranks),
+      ]
+    )
+  yield blocks.Table(
+    header,
+    lines,
+    f'{words} In percent. Wrong are rows that are not judged relevant; of rows '
+    'that tie, the rank is the middle one.',
+  )
+
+
+def _told(row) -> str:
+  """The id of a row, and its text where there is one."""
+  if not row:
+    return '-'
+  name, text = _short(str(row['id'])), str(row.get('text', ''))
+  text = text if len(text) <= TEXT else text[: TEXT - 1] + '…'
+  return f'{name}: {text}' if text else name
 
 
 def _line(query) -> list[str]:

@@ -13,7 +13,7 @@ from mrl_jax.rows import Row
 PICTURE = 'accuracy_vs_dimension.png'  # beside the report
 QUESTION = 'Which dimension should I deploy?'
 # Measure of the decision -> the curve to draw; else the first there is.
-STATED = {'top1': 'knn/top1'}
+STATED = {'top1': 'knn/top1', 'ndcg@10': 'retrieval/ndcg@10'}
 # What counts the rows, queries and classes: evaluator and key of its details.
 ROWS = {
   'search': 'database_rows',
@@ -187,7 +187,7 @@ def _curve(points: Sequence[Row], chosen: Row | None) -> blocks.Picture:
   if chosen is not None:
     note += ' The ring marks the dims of the choice; all is float32, no rerank.'
   note += ' Open points were not trained.' * any(it.hollow for it in lines)
-  title = f'{noun[:1].upper()}{noun[1:]}, by dimension'
+  title = f'{blocks.capital(noun)}, by dimension'
   picture = charts.draw(title, axes, lines, note)
   alt = 'Correlation by dimension' if correlated else 'Accuracy by dimension'
   return dataclasses.replace(picture, file=PICTURE, alt=alt)

@@ -50,6 +50,8 @@ def undecided(points: Sequence[Row]) -> str:
   )
   if curves.correlated(rows.curve_name(curve[0])):
     more = 'more pairs may tell.'
+  elif curves.judged(points):
+    more = 'more queries may tell.'
   return (
     'This evaluation cannot tell dimensions apart: the intervals of all from '
     f'{curve[0]["dim"]:g} to {curve[-1]["dim"]:g} overlap in '
@@ -78,6 +80,13 @@ def _decided(evaluation) -> str:
   return text[:1].upper() + text[1:] if isinstance(text, str) else ''
 
 
+def _within(row: Row, full: Row, name: str) -> bool:
+  """Whether a row is surely within POINTS of the full width."""
+  if name == curves.JUDGED and 'difference_low' in row:
+    return row['difference_low'] >= -POINTS
+  return row is full or row['ci_low'] >= full['value'] - POINTS
+
+
 def smallest(points: Sequence[Row]) -> str:
   """The smallest dim whose interval ends within a point of the full width.
 
@@ -88,7 +97,7 @@ def smallest(points: Sequence[Row]) -> str:
     full, label = curve[-1], curves.label(name)
     if len(curve) < 2:
       continue
-    enough = [row for row in curve if row['ci_low'] >= full['value'] - POINTS]
+    enough = [row for row in curve if _within(row, full, name)]
     if not enough or enough[0] is full:
       return (
         f'No dimension below {full["dim"]:g} is surely within one point of '

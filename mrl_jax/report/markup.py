@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mrl_jax.report import blocks, charts, style
 
+LONG = 90  # letters of a cell; columns with longer ones break into lines
 # What matplotlib calls its markers.
 GLYPHS = dict(zip(charts.MARKERS, '●■◆▲▼✚✖★⬟'))
 
@@ -108,9 +109,10 @@ def _key(entry: blocks.Key) -> str:
 
 def _table(block: blocks.Table) -> str:
   head = ''.join(f'<th scope="col">{_escape(c)}</th>' for c in block.header)
+  wraps = [max(map(len, column)) > LONG for column in zip(*block.lines)]
   lines = ''.join(
     ('<tr class="chosen">' if index == block.chosen else '<tr>')
-    + ''.join(f'<td>{_escape(c)}</td>' for c in line)
+    + ''.join(map(_cell, line, wraps))
     + '</tr>\n'
     for index, line in enumerate(block.lines)
   )
@@ -122,6 +124,12 @@ def _table(block: blocks.Table) -> str:
     return cells
   title = _escape(block.fold)
   return f'<details><summary>{title}</summary>{cells}</details>'
+
+
+def _cell(words: str, wraps: bool) -> str:
+  """A cell; `wraps` breaks it into lines."""
+  kind = ' class="long"' if wraps else ''
+  return f'<td{kind}>{_escape(words)}</td>'
 
 
 def _card(block: blocks.Card) -> str:

@@ -20,6 +20,7 @@ from mrl_jax.report import (
   examples,
   few_shot,
   first,
+  margin,
   markdown,
   markup,
   pairs,
@@ -78,13 +79,13 @@ CHAPTERS = (
     'Can cheap queries use few dimensions?',
     'Cheap queries',
     answers.cheap_queries,
-    (cascade.cascade, agreement.first_right),
+    (cascade.cascade, agreement.first_right, margin.margin),
   ),
   Chapter(
     'Do the right rows come first?',
     'Ranking',
     answers.right_first,
-    (retrieval.retrieval,),
+    (retrieval.retrieval, retrieval.to_full),
   ),
   Chapter(
     'How fast can the nearest rows be found?',

@@ -40,7 +40,7 @@ def by_dim(evaluation):
   columns = {
     'dims': [f'{row["dim"]:g}' for row in points],
     'Spearman x 100': [blocks.interval(row) for row in points],
-    'less all dims, points': [_apart(row) for row in points],
+    'less all dims, points': [blocks.points(row) for row in points],
     'with PCA': _beside(evaluation, 'pairs/spearman.pca', points),
     'Pearson x 100': _beside(evaluation, 'pairs/pearson', points),
   }
@@ -58,13 +58,3 @@ def _beside(evaluation, name: str, points) -> list[str]:
   """The values of another curve at the sizes of these rows."""
   curve = evaluation.curve(name)
   return [blocks.interval(rows.at(curve, rows.granularity(p))) for p in points]
-
-
-def _apart(row) -> str:
-  """`-2.4 (-3.3 to -1.5)`; at full width there is no difference."""
-  if 'difference' not in row:
-    return '-'
-  value, low, high = (
-    100 * row[f'difference{end}'] for end in ('', '_low', '_high')
-  )
-  return f'{value:+.1f} ({low:.1f} to {high:.1f})'

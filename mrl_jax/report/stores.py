@@ -69,7 +69,7 @@ def joint_front(evaluation):
       if known:
         title = noun(name)
         yield charts.draw(
-          f'{title[:1].upper()}{title[1:]}, against {words.split(" a ")[0]}',
+          f'{blocks.capital(title)}, against {words.split(" a ")[0]}',
           charts.Axes(words, _headed(title, name), log_x=True),
           _lines(known, key, name, chosen),
           TERMS if key == 'held' and name not in CORRELATIONS else '',

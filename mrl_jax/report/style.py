@@ -41,6 +41,7 @@ border-bottom:1px solid var(--line)}th{vertical-align:bottom;line-height:1.2}
 td:first-child,th:first-child{text-align:left;padding-left:.3rem}
 .chosen{background:var(--panel);font-weight:600}
 .chosen td{border-bottom-color:var(--ink);border-top:1px solid var(--ink)}
+td.long{white-space:normal;min-width:13rem;text-align:left}
 .two th,.two td{white-space:normal;padding:.25rem .4rem;font-size:.85rem}
 @media(min-width:40rem){.two td{white-space:nowrap}}
 .two td:first-child{white-space:normal;min-width:9rem}

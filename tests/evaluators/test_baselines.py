@@ -1,5 +1,6 @@
 """`baselines` against naive counts, with fixed-feature runs beside them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from mrl_jax import intervals, rows
 from mrl_jax.embed import probes, reductions, relevance, vectors
 from mrl_jax.embed.vectors import Vectors
-from mrl_jax.evaluators import baselines
-from tests.samples.vectors import cosines, evidence_of
+from mrl_jax.evaluators import baselines, retrieval
+from tests.samples.vectors import cosines, evidence_of, judged_evidence
 
 DIMS = (4, 7, 12)
 
@@ -191,17 +192,27 @@ def test_fixed_feature_runs_that_are_not_there(tmp_path):
     baselines.Baselines(seeds=0)
 
 
+def full_ndcg(x, asked):
+  """1 / log2(rank + 1) of each query's partner among ten, else 0."""
+  moved = np.concatenate([x[:30], np.roll(x[30:], 1, axis=0)])
+  order = np.argsort(-cosines(moved[asked], x, 12), axis=1)
+  ranks = 1 + np.argmax(order == asked[:, None], axis=1)
+  return np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0)
+
+
 def test_partners_without_labels_have_neighbours_and_no_probes():
   x = some_rows(40)
   asked = np.concatenate([x[:30], np.roll(x[30:], 1, axis=0)])
   seen = evidence_of(Vectors(x), Vectors(asked), DIMS, relate=relevance.by_pair)
   found, _ = baselines.Baselines(seeds=1, queries=25).run(seen)
   asked = vectors.draw_rows(np.random.default_rng(0), 40, 25)
-  assert {row['metric'] for row in found} == {'knn_top1', 'recall'}
+  assert {row['metric'] for row in found} == {'ndcg', 'recall'}
   (full,) = (
-    row for row in found if (row['metric'], row['dim']) == ('knn_top1', 12)
+    row for row in found if (row['metric'], row['dim']) == ('ndcg', 12)
   )
-  assert full['value'] == np.mean(asked < 30)
+  first = asked < 30  # the others' partners are found second or later
+  assert full['value'] == pytest.approx(np.mean(full_ndcg(x, asked)))
+  assert np.mean(first) < full['value'] < 1
 
 
 def test_the_order_of_tied_rows_changes_nothing():
@@ -227,3 +238,60 @@ def test_the_order_of_tied_rows_changes_nothing():
   tied = np.sign(x[:, 0]) == np.sign(asked[:, :1])
   expected = np.mean(np.sum(tied & same, axis=1) / np.sum(tied, axis=1))
   assert found[0]['knn_top1', 'prefix', 1] == pytest.approx(expected)
+
+
+def test_with_judgements_the_measure_is_ndcg():
+  """The prefix as `retrieval` has it; the verdict is in its words too."""
+  _, seen = judged_evidence((4, 16), rows=120, queries=60)
+  found, details = baselines.Baselines(seeds=1).run(seen)
+  ours = {r['dim']: r for r in found if r.get('variant') == 'prefix'
+          and r['metric'] == 'ndcg'}  # fmt: skip
+  theirs = {r['dim']: r for r in retrieval.Retrieval(k=(10,)).run(seen)[0]
+            if r['metric'] == 'ndcg'}  # fmt: skip
+  assert set(ours) == {4, 16} and ours[4]['k'] == 10
+  for m, row in ours.items():
+    assert row['value'] == pytest.approx(theirs[m]['value'], abs=1e-12)
+  assert details['nested']['metric'] == 'ndcg'
+  (by_queries,) = (r for r in found if r['variant'] == 'pca_queries'
+                   and r['metric'] == 'ndcg')  # fmt: skip
+  assert by_queries['dim'] == 4 and by_queries['n'] == 60
+  assert not [r for r in found if r['metric'] in ('knn_top1', 'probe_top1')]
+
+
+def test_pca_of_queries_is_fitted_on_other_queries():
+  """A query that is moved far changes the others' half, and never its own."""
+  _, seen = judged_evidence(rows=120, queries=60)
+
+  def values(evidence):
+    trial = baselines._Trial(
+      evidence.queries, evidence.database, evidence.relevance,
+      evidence.dims, evidence.mesh, True,
+    )  # fmt: skip
+    kept = {}
+    rows_of = baselines._seed_rows
+
+    def spied(metric, variant, dims, hits, *rest):
+      kept[metric] = hits[0]
+      return rows_of(metric, variant, dims, hits, *rest)
+
+    baselines._seed_rows = spied
+    try:
+      baselines._rows_by_queries(
+        trial, evidence.queries, evidence.database, (2, 4, 8)
+      )
+    finally:
+      baselines._seed_rows = rows_of
+    return kept['ndcg']
+
+  before = values(seen)
+  moved = seen.queries.embeddings.copy()
+  moved[7] *= 100  # of the same direction: its own measures stay
+  other = dataclasses.replace(
+    seen,
+    make_queries=lambda: dataclasses.replace(seen.queries, embeddings=moved),
+  )
+  after = values(other)
+  changed = np.any(before != after, axis=0)
+  order = np.random.default_rng(0).permutation(60)
+  own = order[:30] if 7 in order[:30] else order[30:]
+  assert not changed[own].any() and changed.sum() > 10

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ir_measures import AP, RR, P, R, nDCG
 
-from mrl_jax import rows
+from mrl_jax import intervals, rows
 from mrl_jax.embed import relevance
 from mrl_jax.embed.vectors import Vectors
 from mrl_jax.evaluators import retrieval
-from tests.samples.vectors import evidence_of, unit
+from tests.samples.vectors import evidence_of, judged_evidence, unit
 
 DIMS = (4, 6, 8)
 
@@ -73,7 +73,7 @@ def check_measures(results, ranked, qrels, totals, ks):
   for m in DIMS:
     expected = oracle(ranked[m], qrels, ks)
     for k in ks:
-      # trec_eval divides average precision by R; ours by k, or by min(k, R).
+      # trec_eval divides average precision by R, two of ours by another.
       scales = {
         'map': totals / k,
         'map_min': totals / np.maximum(np.minimum(k, totals), 1),
@@ -85,10 +85,11 @@ def check_measures(results, ranked, qrels, totals, ks):
         ('mrr', 'RR'),
         ('map', 'AP'),
         ('map_min', 'AP'),
+        ('ap', 'AP'),
       ):
         value = np.mean(expected[f'{theirs}@{k}'] * scales.get(name, 1.0))
         got = values[f'retrieval/{name}@{k}/d{m}']
-        assert abs(got - value) < 1e-6, (name, k, m)
+        assert abs(got - value) < 1e-9, (name, k, m)
 
 
 @pytest.mark.parametrize('make', [random_vectors, adversarial])
@@ -192,3 +193,107 @@ def test_depths_that_do_not_fit():
     retrieval.Retrieval(k=(10, 40)).run(seen)
   with pytest.raises(ValueError, match='that increase'):
     retrieval.Retrieval(k=(25, 10))
+
+
+def tied():
+  """Signs of few values: ties of any size, also beyond the list; graded."""
+  rng = np.random.default_rng(8)
+  database = np.sign(rng.normal(size=(90, 8))).astype(np.float32)
+  database[:20] = database[20]
+  queries = np.sign(rng.normal(size=(12, 8))).astype(np.float32)
+  ids = np.array([f'{i * 37 % 90}é'[: 2 + i % 2] + f'{i}' for i in range(90)])
+  names = np.array([f'q{i}' for i in range(12)])
+  judged = {
+    f'q{q}': {
+      ids[r]: int(rng.integers(0, 4)) for r in rng.choice(90, 25, False)
+    }
+    for q in range(12)
+  }
+  judged['q3'] = dict.fromkeys(judged['q3'], 0)
+  sides = Vectors(database, None, ids), Vectors(queries, None, names)
+  relate = functools.partial(relevance.by_judgement, judged)
+  return judged, evidence_of(*sides, (1, 3, 8), relate=relate)
+
+
+def test_where_rows_tie_the_usual_order_is_that_of_trec_eval():
+  judged, seen = tied()
+  ks = (5, 40)
+  results, _ = retrieval.Retrieval(k=ks).run(seen)
+  values = {rows.flat_name(row): row['value'] for row in results}
+  qrels = [
+    ir_measures.Qrel(q, r, grade)
+    for q, grades in judged.items()
+    for r, grade in grades.items()
+  ]
+  wanted = {
+    f'{name}@{k}': theirs @ k
+    for name, theirs in (('ndcg', nDCG), ('ap', AP), ('p', P), ('r', R))
+    for k in ks
+  }
+  for m in seen.dims:
+    scores = (
+      unit(seen.queries.embeddings, m) @ unit(seen.database.embeddings, m).T
+    )
+    run = [
+      ir_measures.ScoredDoc(
+        f'q{q}', seen.database.ids[r], scores[q, r].round(6)
+      )
+      for q, r in np.ndindex(*scores.shape)
+    ]
+    theirs = ir_measures.calc_aggregate(list(wanted.values()), qrels, run)
+    for name, measure in wanted.items():
+      got = values[f'retrieval/{name}.by_id/d{m}']
+      assert got == pytest.approx(theirs[measure], abs=1e-9), (name, m)
+      assert got != pytest.approx(values[f'retrieval/{name}/d{m}'], abs=1e-6)
+
+
+def test_the_expectation_is_the_mean_over_names_of_the_rows():
+  """Other ids give other usual orders, whose mean is what is reported."""
+  judged, seen = tied()
+  rng = np.random.default_rng(0)
+  got = []
+  for _ in range(120):
+    order = rng.permutation(90)
+    ids = np.array([f'{place:02}' for place in order])
+    database = Vectors(seen.database.embeddings, None, ids)
+    renamed = {
+      q: {
+        ids[np.flatnonzero(seen.database.ids == r)[0]]: g for r, g in of.items()
+      }
+      for q, of in judged.items()
+    }
+    relate = functools.partial(relevance.by_judgement, renamed)
+    other = evidence_of(database, seen.queries, (3, 8), relate=relate)
+    results, _ = retrieval.Retrieval(k=(5,)).run(other)
+    values = {rows.flat_name(row): row['value'] for row in results}
+    got.append(values['retrieval/ndcg@5.by_id/d3'])
+  error = np.std(got) / np.sqrt(len(got))
+  assert abs(np.mean(got) - values['retrieval/ndcg@5/d3']) < 3 * error
+  assert error < 0.01
+
+
+def test_without_ties_and_by_class_there_is_one_order():
+  (database, _), (queries, _) = random_vectors(3)
+  judged = {q: {q: 1, q + 1: 2} for q in range(23)}
+  relate = functools.partial(relevance.by_judgement, judged)
+  results, _ = retrieval.Retrieval().run(
+    material((database,), (queries,), relate=relate)
+  )
+  assert not [row for row in results if 'variant' in row]
+  results, _ = retrieval.Retrieval().run(material(*adversarial()))
+  assert not [row for row in results if 'variant' in row]
+
+
+def test_each_dim_stands_beside_the_full_width_on_the_same_queries():
+  _, seen = judged_evidence(DIMS)
+  results, _ = retrieval.Retrieval(k=(10,)).run(seen)
+  points = {row['dim']: row for row in results if row['metric'] == 'ndcg'}
+  apart = points[4]['per_query'] - points[8]['per_query']
+  low, high = intervals.paired_difference(apart)
+  assert points[4]['difference'] == pytest.approx(apart.mean())
+  assert (points[4]['difference_low'], points[4]['difference_high']) == (
+    low,
+    high,
+  )
+  assert points[4]['value'] - points[8]['value'] == pytest.approx(apart.mean())
+  assert 'difference' not in points[8]

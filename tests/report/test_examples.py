@@ -42,3 +42,25 @@ def test_where_none_is_lost_a_sentence_says_so(tmp_path):
 def test_details_of_another_version_are_left_out(tmp_path):
   _, text = made(tmp_path, few_rows(), {'lost': {'queries': 3, 'shown': [{}]}})
   assert 'neighbours was left out' in text
+
+
+def test_judged_queries_are_listed_with_their_texts(tmp_path):
+  hostile = '<script>alert(1)</script>|' + 'y' * 500
+  line = {
+    'id': '<i>q</i>',
+    'text': hostile,
+    'few': 0.1,
+    'full': 0.95,
+    'found': {'id': 'd1', 'text': hostile},
+    'best': {'id': 'd2', 'few': 12.5, 'full': 1.0},
+  }
+  bare = {'id': 'q2', 'few': 0.0, 'full': 0.5}
+  given = details([line, bare], lost=2)
+  given['lost']['measure'] = 'ndcg@10'
+  _, text = made(tmp_path, few_rows(), given)
+  assert 'Of 1,000 queries, 2 rank worse with 8 of 64 dimensions' in text
+  assert '<script>' not in text and 'y' * 200 not in text
+  assert '<td class="long">&lt;i&gt;q&lt;/i&gt;: &lt;script&gt;' in text
+  assert '<td>d2</td><td>12.5</td><td>1</td>' in text
+  assert '<td>0.0</td><td>50.0</td><td class="long">-</td>' in text
+  assert 'class with all' not in text

@@ -187,7 +187,7 @@ def test_a_run_without_labels_or_a_linear_head(tmp_path, trained):
     'Same 10 nearest rows as with all, against bytes',
   ):
     assert f'<figcaption>{title}</figcaption>' in text
-  assert 'How accurate is each dimension?' not in text
+  assert 'nDCG@10 by dimension' in text and 'mAP@10' not in text
   assert 'Can cheap queries' not in text
   assert (folder / 'accuracy_vs_dimension.png').stat().st_size > 10_000
 

@@ -1,11 +1,12 @@
 """Vectors as evidence, and naive searches of them, for tests."""
 
+import functools
 import types
 
 import numpy as np
 
 from mrl_jax import rows, sharding
-from mrl_jax.embed import answers, evidence
+from mrl_jax.embed import answers, evidence, relevance
 from mrl_jax.embed.vectors import Vectors
 
 
@@ -85,3 +86,44 @@ def paired_hits(rng, count, kept):
       np.where(full, rng.random(count) < stay, rng.random(count) < gain)
     )
   return np.stack([*points, full])
+
+
+def judged_sides(rows=46, queries=40, width=16, seed=0, mute=2):
+  """(qrels, queries, database) with string ids; more dims find more.
+
+  Each query has two rows with grades 1 to 3, and some that are not relevant;
+  the last `mute` queries have no relevant row. Many rows are never judged.
+  """
+  rng = np.random.default_rng(seed)
+  database = rng.normal(size=(rows, width)).astype(np.float32)
+  wanted = np.stack(
+    [rng.choice(rows, 3, replace=False) for _ in range(queries)]
+  )
+  asked = database[wanted[:, :2]].sum(axis=1)
+  asked = (asked + 0.7 * rng.normal(size=asked.shape)).astype(np.float32)
+  names = np.array([f'd{i}' for i in range(rows)])
+  qrels = {
+    f'q{q}': {
+      f'd{a}': int(rng.integers(1, 4)) * (q < queries - mute),
+      f'd{b}': int(q < queries - mute),
+      f'd{c}': 0,
+    }
+    for q, (a, b, c) in enumerate(wanted)
+  }
+  ids = np.array([f'q{q}' for q in range(queries)])
+  return qrels, Vectors(asked, None, ids), Vectors(database, None, names)
+
+
+def judged_evidence(dims=(2, 4, 8, 16), texts=None, **options):
+  """(qrels, evidence) of `judged_sides`; texts are {id: words}."""
+  qrels, queries, database = judged_sides(width=dims[-1], **options)
+  sides = {'queries': queries, 'database': database}
+
+  def of(side, rows):
+    return [texts.get(str(name), '') for name in sides[side].ids[rows]]
+
+  relate = functools.partial(relevance.by_judgement, qrels)
+  functions = {} if texts is None else {'texts': of}
+  return qrels, evidence_of(
+    database, queries, dims, relate=relate, functions=functions
+  )

@@ -115,7 +115,9 @@ def decision(book: Book, limits: dict) -> dict:
   if chosen is not None and chosen != book.reference:
     status, text = 'proven', _chosen(book, chosen)
   else:
-    count = certificate.needed(book.weighed, book.keep)
+    count = None
+    if book.weighed:
+      count = certificate.needed(book.weighed, book.keep)
     total = sum(map(len, book.halves))
     words['needed'] = count
     sure = book.proven(lambda one: one == book.reference) is not None
