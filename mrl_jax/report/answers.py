@@ -157,7 +157,7 @@ def cheap_queries(evaluation) -> str:
       f'{verdict} {row["expected_dim"]:.1f} of {row["dim"]:g} dimensions on '
       f'average: {words}.'
     )
-  return margin.words(evaluation)
+  return margin.saved_by_margins(evaluation)
 
 
 def _fixed(point: Mapping) -> str:

@@ -147,7 +147,7 @@ def interval(row) -> str:
   return value if None in ends else f'{value} ({low} to {high})'
 
 
-def points(row, key: str = 'difference') -> str:
+def apart(row, key: str = 'difference') -> str:
   """A paired difference in points, `-2.4 (-3.3 to -1.5)`; `-` without one."""
   if key not in row:
     return '-'

@@ -6,7 +6,7 @@ MEASURES = {'ndcg': 'nDCG@{}', 'top1': 'first row right'}
 NEAR = 0.01  # a difference to all dims that is near enough
 
 
-def words(evaluation) -> str:
+def saved_by_margins(evaluation) -> str:
   """The cheapest rule that is surely near all dims, and whether it saves."""
   points = _points(evaluation)
   if not points:
@@ -21,7 +21,7 @@ def words(evaluation) -> str:
       f'{points[0]["n"]:,} queries that did not choose it.'
     )
   row = saving[0]
-  to_full = blocks.points(row, 'to_full')
+  to_full = blocks.apart(row, 'to_full')
   if row['first'] == row['then']:
     return (
       f'Not shown: within {row["budget"]:g} dimensions the best rule found is '
@@ -33,7 +33,7 @@ def words(evaluation) -> str:
     f'{verdict}: with {row["cumulative"]:.1f} of {width:g} dimensions searched '
     f'on average, first {row["first"]:g}, then {row["then"]:g} where rows '
     f'score alike, {name} differs by {to_full} points from all and by '
-    f'{blocks.points(row, "to_fixed")} from {row["budget"]:g} for all queries.'
+    f'{blocks.apart(row, "to_fixed")} from {row["budget"]:g} for all queries.'
   )
 
 
@@ -80,7 +80,7 @@ def margin(evaluation):
         blocks.interval(row),
         blocks.number(row['cumulative']),
         _beside_fixed(row),
-        blocks.points(row, 'to_full'),
+        blocks.apart(row, 'to_full'),
       ]
       for row in points
     ],
@@ -102,7 +102,7 @@ def _measure(row) -> str:
 def _beside_fixed(row) -> str:
   """The difference to as many dims for all; `-` where the rule is that."""
   same = row['first'] == row['then'] == row['budget']
-  return '-' if same else blocks.points(row, 'to_fixed')
+  return '-' if same else blocks.apart(row, 'to_fixed')
 
 
 def _rule(row) -> str:

@@ -40,7 +40,7 @@ def by_dim(evaluation):
   columns = {
     'dims': [f'{row["dim"]:g}' for row in points],
     'Spearman x 100': [blocks.interval(row) for row in points],
-    'less all dims, points': [blocks.points(row) for row in points],
+    'less all dims, points': [blocks.apart(row) for row in points],
     'with PCA': _beside(evaluation, 'pairs/spearman.pca', points),
     'Pearson x 100': _beside(evaluation, 'pairs/pearson', points),
   }

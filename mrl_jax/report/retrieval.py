@@ -57,7 +57,7 @@ def to_full(evaluation):
   columns = {
     'dims': [f'{row["dim"]:g}' for row in points],
     'nDCG@10, %': [blocks.interval(row) for row in points],
-    'difference to all, points': [blocks.points(row) for row in points],
+    'difference to all, points': [blocks.apart(row) for row in points],
   }
   note = 'Differences are of the same queries, with 95% intervals.'
   if by_id:

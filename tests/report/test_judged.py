@@ -190,4 +190,4 @@ def test_rows_of_another_version_have_no_differences(tmp_path):
   _, text = made(tmp_path, plain)
   assert 'left out' not in text
   broken = dataclasses.replace(of(margin_rows()), details={})
-  assert margin.words(broken)
+  assert margin.saved_by_margins(broken)
