@@ -2,7 +2,7 @@
 
 This is the only file that knows about placement. `data` splits the batch,
 `fsdp` splits the batch and the parameters, `tensor` splits attention heads,
-MLP hidden units, the width of a token table and the classes of a head.
+MLP hidden units, the tokens of a token table and the classes of a head.
 """
 
 import math
@@ -28,11 +28,14 @@ SMALLEST_SHARDED = 4096
 TENSOR_RULES = (
   (r'(query|key|value)/kernel', (None, 'tensor', None)),
   (r'(query|key|value)/bias', ('tensor', None)),
+  (r'attention/qkv/kernel', (None, None, 'tensor', None)),
   (r'attention/out/kernel', ('tensor', None, None)),
   (r'mlp/up/kernel', (None, 'tensor')),
+  (r'mlp/up/kernel', (None, None, 'tensor')),
   (r'mlp/up/bias', ('tensor',)),
   (r'mlp/down/kernel', ('tensor', None)),
-  (r'encoder/tokens/embedding', (None, 'tensor')),
+  # By its width, XLA's SPMD gives other numbers where all three axes split.
+  (r'encoder/tokens/embedding', ('tensor', None)),
   (r'head/(.*/)?kernel', (None, 'tensor')),
   (r'head/(.*/)?bias', ('tensor',)),
 )

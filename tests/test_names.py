@@ -15,6 +15,7 @@ TWINS = {
   ),
   'a source of data': 'facts load read',
   'a command': 'main',
+  'config.json of a family of models': 'encoder_options',
   'a chart or a table of the report': (
     'against_dimension lines page text write'
   ),

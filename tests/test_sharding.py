@@ -199,6 +199,12 @@ def test_rules():
       'fsdp', 'tensor', None
     ),
     ('opt/0/encoder/layers/0/mlp/down/kernel', (256, 64)): P('tensor', 'fsdp'),
+    ('encoder/layers/0/attention/qkv/kernel', (64, 3, 4, 16)): P(
+      'fsdp', None, 'tensor', None
+    ),
+    ('encoder/layers/0/mlp/up/kernel', (64, 2, 96)): P('fsdp', None, 'tensor'),
+    ('encoder/tokens/embedding', (512, 64)): P('tensor', 'fsdp'),
+    ('encoder/tokens/embedding', (511, 64)): P(None, 'fsdp'),
     ('head/classifiers/2/kernel', (64, 1000)): P('fsdp', 'tensor'),
     ('head/classifiers/2/kernel', (64, 1001)): P('fsdp', None),
     ('head/bias', (1, 10)): P(None, None),

@@ -24,6 +24,7 @@ LONG_FUNCTIONS = {
 # Constructors with more arguments, each of which is a key of the config.
 CONFIGURED = {
   'mrl_jax/encoders/bert.py:Bert.__init__',
+  'mrl_jax/encoders/modernbert.py:ModernBert.__init__',
   'mrl_jax/encoders/vit.py:ViT.__init__',
   'mrl_jax/evaluators/stores/__init__.py:Stores.__init__',
   'mrl_jax/inputs/image.py:Image.__init__',

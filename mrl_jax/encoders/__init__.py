@@ -4,6 +4,11 @@ A row here is a class that keeps contracts.Encoder; its options are the keys of
 `config.encoder`.
 """
 
-from mrl_jax.encoders import bert, static, vit
+from mrl_jax.encoders import bert, modernbert, static, vit
 
-ENCODERS = {'vit': vit.ViT, 'bert': bert.Bert, 'static': static.Static}
+ENCODERS = {
+  'vit': vit.ViT,
+  'bert': bert.Bert,
+  'modernbert': modernbert.ModernBert,
+  'static': static.Static,
+}

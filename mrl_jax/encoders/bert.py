@@ -13,8 +13,6 @@ from flax import nnx
 from mrl_jax.encoders import layers as shared
 from mrl_jax.shapes import Array, Bool, Float
 
-POOLS = ('mean', 'cls', 'last')
-
 
 class _Block(nnx.Module):
   """A transformer block with its norms after attention and MLP."""
@@ -178,13 +176,7 @@ class Bert(nnx.Module):
   def pooled(
     self, x: Float[Array, 'b n d'], mask: Bool[Array, 'b n']
   ) -> Float[Array, 'b d']:
-    if self.pool == 'mean':
-      return shared.masked_mean(x, mask)
-    if self.pool == 'cls':
-      place = jnp.argmax(mask, axis=1)
-    else:
-      place = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
-    return jnp.take_along_axis(x, place[:, None, None], axis=1)[:, 0]
+    return shared.pooled(x, mask, self.pool)
 
 
 def _norm(width: int, epsilon: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -201,13 +193,7 @@ def _norm(width: int, epsilon: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
 def _check_choices(width, heads, activation, pool, dropout, dtype) -> None:
   if width % heads:
     raise ValueError(f'heads={heads} does not divide width={width}')
-  for name, value, known in (
-    ('activation', activation, shared.ACTIVATIONS),
-    ('pool', pool, POOLS),
-    ('dtype', dtype, shared.DTYPES),
-  ):
-    if value not in known:
-      raise ValueError(f'{name}={value!r} is not one of {", ".join(known)}')
+  shared.check_choices(activation=activation, pool=pool, dtype=dtype)
   if not 0 <= dropout < 1:
     raise ValueError(f'dropout={dropout} must be in [0, 1)')
 

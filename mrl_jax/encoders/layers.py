@@ -1,9 +1,10 @@
-"""Layers that families of transformers share: attention and the MLP."""
+"""Layers that families of transformers share: attention, MLP, pooling."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from mrl_jax.shapes import Array, Bool, Float
@@ -15,6 +16,7 @@ ACTIVATIONS = {
   'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),
   'relu': jax.nn.relu,
 }
+POOLS = ('mean', 'cls', 'last')
 
 trunc_normal = nnx.initializers.truncated_normal(0.02)
 xavier = nnx.initializers.xavier_uniform()
@@ -99,9 +101,54 @@ def masked_mean(
   return total / jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None]
 
 
+def pooled(
+  x: Float[Array, 'b n d'], mask: Bool[Array, 'b n'], pool: str
+) -> Float[Array, 'b d']:
+  """One vector per text, by a row of POOLS; finite where no token is real.
+
+  'mean' is that of the real tokens, 'cls' the first and 'last' the last of
+  them, whichever side the padding is on.
+  """
+  if pool == 'mean':
+    return masked_mean(x, mask)
+  if pool == 'cls':
+    place = jnp.argmax(mask, axis=1)
+  else:
+    place = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+  return jnp.take_along_axis(x, place[:, None, None], axis=1)[:, 0]
+
+
+def rotary_angles(count: int, size: int, base: float) -> Float[Array, 'n s']:
+  """Angles for the places 0 .. n - 1, in radians, one per pair of numbers.
+
+  angle_is = i * base^(-2 s / size), with s from 0 to size / 2 - 1
+  (arXiv:2104.09864).
+  """
+  frequencies = float(base) ** (-np.arange(0, size, 2) / size)
+  return jnp.arange(count)[:, None] * jnp.asarray(frequencies, jnp.float32)
+
+
+def turned_by(
+  x: Float[Array, 'b n h e'], angles: Float[Array, 'n s']
+) -> Float[Array, 'b n h e']:
+  """The pairs (i, i + e / 2) of each head, turned by the angles; in float32."""
+  cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
+  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+  return turned.astype(x.dtype)
+
+
 def token_table(rows: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
   """A vector for each token (or place, or type)."""
   return nnx.Embed(rows, width, embedding_init=trunc_normal, rngs=rngs)
+
+
+def check_choices(**chosen: str) -> None:
+  """Raises ValueError for an activation, pool or dtype that is not built."""
+  for name, value in chosen.items():
+    known = {'activation': ACTIVATIONS, 'pool': POOLS, 'dtype': DTYPES}[name]
+    if value not in known:
+      raise ValueError(f'{name}={value!r} is not one of {", ".join(known)}')
 
 
 def check_rows(rows: int, vocabulary: int) -> None:

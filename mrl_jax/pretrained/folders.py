@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 
 from mrl_jax import nested, progress
 from mrl_jax.errors import UsageError
-from mrl_jax.pretrained import bert, static
+from mrl_jax.pretrained import bert, modernbert, static
 from mrl_jax.pretrained.tensors import INDEX, PICKLES, REMEDY, tensors
 
 TOKENIZER = 'tokenizer.json'
 # How sentence-transformers calls what pools, and how we do.
 POOLS = {'mean': 'mean', 'cls': 'cls', 'lasttoken': 'last'}
+# model_type -> what reads the rest of config.json.
+FAMILIES = dict.fromkeys(bert.COUNTED, bert.encoder_options) | {
+  'modernbert': modernbert.encoder_options
+}
 LONGEST = 100_000  # a larger length of a tokenizer stands for none
 # Names of prompts, the first that a folder has counts.
 PROMPTS = {'query': ('query',), 'document': ('document', 'passage', 'corpus')}
@@ -54,7 +58,7 @@ def config_and_tensors(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     tokenizer = _tokenizer(layout)
     encoder, length = _static(theirs, tokenizer, of_model2vec)
   else:
-    encoder, length = _bert(layout, config, str(path))
+    encoder, length = _transformer(layout, config, str(path))
     tokenizer = _tokenizer(layout)
   _check_vocabulary(tokenizer, encoder['rows'])
   groups = {
@@ -202,21 +206,27 @@ def _check_vocabulary(path: Path, rows: int) -> None:
     )
 
 
-def _bert(
+def _transformer(
   layout: ModelFolder, config: Mapping, path: str
 ) -> tuple[dict[str, Any], int]:
-  """(options of encoders/bert.py, length of texts)."""
+  """(name and options of the encoder, length of texts)."""
   if not config:
     raise UsageError(
       f'{path} is not there: the sizes of the encoder are unknown'
     )
-  options = bert.encoder_options(config, path)
+  family = config.get('model_type')
+  if family not in FAMILIES:
+    named = config.get('architectures') or [family]
+    raise UsageError(
+      f'{path}: {named[0]} is not an encoder that is read; model_type may be '
+      f'{", ".join(FAMILIES)} or model2vec'
+    )
+  options, limit = FAMILIES[family](config, path)
   if not layout.pool:
     progress.say(
       f'note: {layout.root} names no pooling; it is the mean of tokens'
     )
-  length = _length(layout, options['positions'] - options['first_position'])
-  return options | {'pool': layout.pool or 'mean'}, length
+  return options | {'pool': layout.pool or 'mean'}, _length(layout, limit)
 
 
 def _static(

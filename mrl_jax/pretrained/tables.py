@@ -5,6 +5,7 @@ one tensor; each tensor is used, or is on the list of those that an embedding
 does not need.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,8 +38,9 @@ def _turned(array: np.ndarray, shape: Shape) -> np.ndarray:
 SAME = Conversion(lambda s: s, lambda array, shape: array)
 # Linear layers of torch are [out, in]; ours are [in, out].
 LINEAR = Conversion(lambda s: (s[1], s[0]), _turned)
-# Of attention ours know the heads: [in, heads, size] and [heads, size].
-SPLIT = Conversion(lambda s: (s[1] * s[2], s[0]), _turned)
+# Of attention ours know the heads: [in, heads, size] and [heads, size]. Of
+# several layers in one they know the layers: [in, 3, heads, size].
+SPLIT = Conversion(lambda s: (math.prod(s[1:]), s[0]), _turned)
 SPLIT_BIAS = Conversion(
   lambda s: (s[0] * s[1],), lambda array, shape: array.reshape(shape)
 )
@@ -73,12 +75,23 @@ BERT = {
   'layers/{}/norm2/scale': ('encoder.layer.{}.output.LayerNorm.weight', SAME),
   'layers/{}/norm2/bias': ('encoder.layer.{}.output.LayerNorm.bias', SAME),
 }
+MODERNBERT = {
+  'tokens/embedding': ('embeddings.tok_embeddings.weight', SAME),
+  'entry_norm/scale': ('embeddings.norm.weight', SAME),
+  'layers/{}/norm1/scale': ('layers.{}.attn_norm.weight', SAME),
+  'layers/{}/attention/qkv/kernel': ('layers.{}.attn.Wqkv.weight', SPLIT),
+  'layers/{}/attention/out/kernel': ('layers.{}.attn.Wo.weight', JOINED),
+  'layers/{}/norm2/scale': ('layers.{}.mlp_norm.weight', SAME),
+  'layers/{}/mlp/up/kernel': ('layers.{}.mlp.Wi.weight', SPLIT),
+  'layers/{}/mlp/down/kernel': ('layers.{}.mlp.Wo.weight', LINEAR),
+  'norm/scale': ('final_norm.weight', SAME),
+}
 STATIC = {'tokens/embedding': ('embedding.weight', SAME)}
-TABLES = {'bert': BERT, 'static': STATIC}
+TABLES = {'bert': BERT, 'modernbert': MODERNBERT, 'static': STATIC}
 
 # What stands before the names, as whole models and older files write them.
 PREFIXES = r'^(0\.auto_model\.|0\.model\.|auto_model\.|module\.|0\.)?'
-PREFIXES += r'(bert\.|roberta\.|xlm_roberta\.|camembert\.)?'
+PREFIXES += r'(bert\.|roberta\.|xlm_roberta\.|camembert\.|model\.)?'
 # Other names of the same tensors.
 SYNONYMS = (
   (r'LayerNorm\.gamma$', 'LayerNorm.weight'),
@@ -87,6 +100,7 @@ SYNONYMS = (
 # Tensors that an embedding does not need: buffers and heads.
 EXTRAS = (
   r'embeddings\.(position_ids|token_type_ids)',
+  r'head\.(dense|norm)\..*|decoder\.(weight|bias)',
   r'(pooler|cls|lm_head|classifier|qa_outputs)\..*',
 )
 

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from mrl_jax import sharding
-from mrl_jax.encoders import bert
+from mrl_jax.encoders import bert, layers
 from tests.samples import foreign
 
 RNG = np.random.default_rng(3)
@@ -91,7 +91,7 @@ def test_pools_take_the_first_or_the_last_real_token(mask):
     )
 
 
-@pytest.mark.parametrize('pool', bert.POOLS)
+@pytest.mark.parametrize('pool', layers.POOLS)
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_a_row_without_tokens_is_finite_and_touches_no_other(pool, dtype):
   encoder = make(pool=pool, dtype=dtype, first_position=2)
@@ -169,7 +169,7 @@ def test_remat_changes_memory_not_gradients():
 @pytest.mark.slow
 @pytest.mark.parametrize('sizes', [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
 def test_eight_devices_compute_what_one_does(sizes):
-  """Sizes at which arrays are split; the table of tokens by its width."""
+  """Sizes at which arrays are split; the table of tokens in both ways."""
   options = dict(width=64, depth=1, rows=512, vocabulary=512)
   tokens = np.random.default_rng(0).integers(0, 512, (8, 6)).astype(np.int32)
   arrays = {'tokens': tokens, 'mask': np.tile(RIGHT, (2, 1))}
