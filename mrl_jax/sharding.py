@@ -30,7 +30,7 @@ TENSOR_RULES = (
   (r'(query|key|value)/bias', ('tensor', None)),
   (r'attention/qkv/kernel', (None, None, 'tensor', None)),
   (r'attention/out/kernel', ('tensor', None, None)),
-  (r'mlp/up/kernel', (None, 'tensor')),
+  (r'mlp/(gate|up)/kernel', (None, 'tensor')),
   (r'mlp/up/kernel', (None, None, 'tensor')),
   (r'mlp/up/bias', ('tensor',)),
   (r'mlp/down/kernel', ('tensor', None)),

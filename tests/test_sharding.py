@@ -203,6 +203,10 @@ def test_rules():
       'fsdp', None, 'tensor', None
     ),
     ('encoder/layers/0/mlp/up/kernel', (64, 2, 96)): P('fsdp', None, 'tensor'),
+    ('encoder/layers/0/mlp/gate/kernel', (64, 96)): P('fsdp', 'tensor'),
+    ('encoder/layers/0/attention/key/kernel', (64, 3, 32)): P(
+      'fsdp', None, None
+    ),
     ('encoder/tokens/embedding', (512, 64)): P('tensor', 'fsdp'),
     ('encoder/tokens/embedding', (511, 64)): P(None, 'fsdp'),
     ('head/classifiers/2/kernel', (64, 1000)): P('fsdp', 'tensor'),

@@ -25,6 +25,7 @@ LONG_FUNCTIONS = {
 CONFIGURED = {
   'mrl_jax/encoders/bert.py:Bert.__init__',
   'mrl_jax/encoders/modernbert.py:ModernBert.__init__',
+  'mrl_jax/encoders/qwen3.py:Qwen3.__init__',
   'mrl_jax/encoders/vit.py:ViT.__init__',
   'mrl_jax/evaluators/stores/__init__.py:Stores.__init__',
   'mrl_jax/inputs/image.py:Image.__init__',

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mrl_jax import nested, progress
 from mrl_jax.errors import UsageError
-from mrl_jax.pretrained import bert, modernbert, static
+from mrl_jax.pretrained import bert, modernbert, qwen3, static
 from mrl_jax.pretrained.tensors import INDEX, PICKLES, REMEDY, tensors
 
 TOKENIZER = 'tokenizer.json'
@@ -15,7 +15,8 @@ TOKENIZER = 'tokenizer.json'
 POOLS = {'mean': 'mean', 'cls': 'cls', 'lasttoken': 'last'}
 # model_type -> what reads the rest of config.json.
 FAMILIES = dict.fromkeys(bert.COUNTED, bert.encoder_options) | {
-  'modernbert': modernbert.encoder_options
+  'modernbert': modernbert.encoder_options,
+  'qwen3': qwen3.encoder_options,
 }
 LONGEST = 100_000  # a larger length of a tokenizer stands for none
 # Names of prompts, the first that a folder has counts.
@@ -222,11 +223,11 @@ def _transformer(
       f'{", ".join(FAMILIES)} or model2vec'
     )
   options, limit = FAMILIES[family](config, path)
+  pool = layout.pool or options.get('pool', 'mean')
   if not layout.pool:
-    progress.say(
-      f'note: {layout.root} names no pooling; it is the mean of tokens'
-    )
-  return options | {'pool': layout.pool or 'mean'}, _length(layout, limit)
+    chosen = 'last token' if pool == 'last' else 'mean of tokens'
+    progress.say(f'note: {layout.root} names no pooling; it is the {chosen}')
+  return options | {'pool': pool}, _length(layout, limit)
 
 
 def _static(

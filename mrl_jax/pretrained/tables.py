@@ -86,8 +86,46 @@ MODERNBERT = {
   'layers/{}/mlp/down/kernel': ('layers.{}.mlp.Wo.weight', LINEAR),
   'norm/scale': ('final_norm.weight', SAME),
 }
+QWEN3 = {
+  'tokens/embedding': ('embed_tokens.weight', SAME),
+  'layers/{}/norm1/scale': ('layers.{}.input_layernorm.weight', SAME),
+  'layers/{}/attention/query/kernel': (
+    'layers.{}.self_attn.q_proj.weight',
+    SPLIT,
+  ),
+  'layers/{}/attention/key/kernel': (
+    'layers.{}.self_attn.k_proj.weight',
+    SPLIT,
+  ),
+  'layers/{}/attention/value/kernel': (
+    'layers.{}.self_attn.v_proj.weight',
+    SPLIT,
+  ),
+  'layers/{}/attention/query_norm/scale': (
+    'layers.{}.self_attn.q_norm.weight',
+    SAME,
+  ),
+  'layers/{}/attention/key_norm/scale': (
+    'layers.{}.self_attn.k_norm.weight',
+    SAME,
+  ),
+  'layers/{}/attention/out/kernel': (
+    'layers.{}.self_attn.o_proj.weight',
+    JOINED,
+  ),
+  'layers/{}/norm2/scale': ('layers.{}.post_attention_layernorm.weight', SAME),
+  'layers/{}/mlp/gate/kernel': ('layers.{}.mlp.gate_proj.weight', LINEAR),
+  'layers/{}/mlp/up/kernel': ('layers.{}.mlp.up_proj.weight', LINEAR),
+  'layers/{}/mlp/down/kernel': ('layers.{}.mlp.down_proj.weight', LINEAR),
+  'norm/scale': ('norm.weight', SAME),
+}
 STATIC = {'tokens/embedding': ('embedding.weight', SAME)}
-TABLES = {'bert': BERT, 'modernbert': MODERNBERT, 'static': STATIC}
+TABLES = {
+  'bert': BERT,
+  'modernbert': MODERNBERT,
+  'qwen3': QWEN3,
+  'static': STATIC,
+}
 
 # What stands before the names, as whole models and older files write them.
 PREFIXES = r'^(0\.auto_model\.|0\.model\.|auto_model\.|module\.|0\.)?'

@@ -43,6 +43,13 @@ FAMILIES = {
     eos_token_id=2,
     sep_token_id=2,
   ),
+  'Qwen3': dict(
+    initializer_range=0.2,
+    max_position_embeddings=24,
+    num_key_value_heads=2,
+    head_dim=6,  # not hidden_size / num_attention_heads
+    pad_token_id=0,
+  ),
 }
 LONGEST = 24
 
@@ -63,6 +70,25 @@ def random_model(folder, family, **options):
   words = foreign.WORDS + [f'w{i}' for i in range(50)]
   foreign.write_tokenizer(folder / 'tokenizer.json', words)
   return model
+
+
+@pytest.mark.parametrize('tied', [True, False], ids=['tied', 'untied'])
+def test_a_language_model_has_the_same_embeddings(tmp_path, tied):
+  transformers = pytest.importorskip('transformers')
+  options = SIZES | FAMILIES['Qwen3'] | {'tie_word_embeddings': tied}
+  torch.manual_seed(0)
+  config = transformers.Qwen3Config(**options)
+  model = transformers.Qwen3ForCausalLM(config).eval()
+  model.save_pretrained(tmp_path)
+  foreign.write_tokenizer(tmp_path / 'tokenizer.json')
+  encoder, _ = foreign.encoder_of(tmp_path)
+  tokens, mask = texts('right', 0)
+  with torch.no_grad():
+    theirs = model.model(torch.tensor(tokens), torch.tensor(mask.astype(int)))
+  ours = encoder.states({'tokens': tokens.astype(np.int32), 'mask': mask})[-1]
+  np.testing.assert_allclose(
+    ours[mask], theirs.last_hidden_state.numpy()[mask], atol=1e-5
+  )
 
 
 def texts(side, padding):

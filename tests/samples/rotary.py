@@ -136,3 +136,101 @@ def modernbert_states(tensors, config, tokens, mask):
   rows = [list(states(*pair)) for pair in zip(tokens, mask)]
   *before, last = (np.stack(state) for state in zip(*rows))
   return [*before, norm(last, 'final_norm')]
+
+
+QWEN3 = {
+  'model_type': 'qwen3',
+  'architectures': ['Qwen3ForCausalLM'],
+  'vocab_size': 12,
+  'hidden_size': 8,
+  'num_hidden_layers': 2,
+  'num_attention_heads': 4,
+  'num_key_value_heads': 2,
+  'head_dim': 6,
+  'intermediate_size': 10,
+  'max_position_embeddings': 32,
+  'rms_norm_eps': 1e-6,
+  'hidden_act': 'silu',
+  'rope_theta': 1000000,
+  'rope_scaling': None,
+  'attention_bias': False,
+  'use_sliding_window': False,
+  'tie_word_embeddings': True,
+}
+
+
+def qwen3_tensors(config, seed=0):
+  """Random tensors by the names of transformers."""
+  width, hidden = config['hidden_size'], config['intermediate_size']
+  size = config['head_dim']
+  queries = config['num_attention_heads'] * size
+  keys = config['num_key_value_heads'] * size
+  shapes = {
+    'embed_tokens.weight': (config['vocab_size'], width),
+    'norm.weight': (width,),
+  }
+  for i in range(config['num_hidden_layers']):
+    shapes |= {
+      f'layers.{i}.input_layernorm.weight': (width,),
+      f'layers.{i}.self_attn.q_proj.weight': (queries, width),
+      f'layers.{i}.self_attn.k_proj.weight': (keys, width),
+      f'layers.{i}.self_attn.v_proj.weight': (keys, width),
+      f'layers.{i}.self_attn.q_norm.weight': (size,),
+      f'layers.{i}.self_attn.k_norm.weight': (size,),
+      f'layers.{i}.self_attn.o_proj.weight': (width, queries),
+      f'layers.{i}.post_attention_layernorm.weight': (width,),
+      f'layers.{i}.mlp.gate_proj.weight': (hidden, width),
+      f'layers.{i}.mlp.up_proj.weight': (hidden, width),
+      f'layers.{i}.mlp.down_proj.weight': (width, hidden),
+    }
+  return random(shapes, seed)
+
+
+def write_qwen3(folder, tensors=None, **changes):
+  """A small Qwen3 with random numbers; returns the folder."""
+  config = QWEN3 | changes
+  tensors = qwen3_tensors(QWEN3) if tensors is None else tensors
+  return write(folder, config, tensors)
+
+
+def qwen3_states(tensors, config, tokens, mask):
+  """The tokens after the embedding and after each block, float64."""
+  t = {name: array.astype(np.float64) for name, array in tensors.items()}
+  n, heads = tokens.shape[1], config['num_attention_heads']
+  shared = heads // config['num_key_value_heads']
+
+  def norm(x, name):
+    squares = (x**2).mean(-1, keepdims=True)
+    return x / np.sqrt(squares + config['rms_norm_eps']) * t[f'{name}.weight']
+
+  def attention(x, real, block):
+    def head(part, h):
+      rows = slice(h * config['head_dim'], (h + 1) * config['head_dim'])
+      return x @ t[f'{block}.{part}_proj.weight'][rows].T
+
+    seen = np.tril(np.broadcast_to(real, (n, n)))
+    mixed = []
+    for h in range(heads):
+      q = norm(head('q', h), f'{block}.q_norm')
+      k = norm(head('k', h // shared), f'{block}.k_norm')
+      q, k = (turned(array, config['rope_theta']) for array in (q, k))
+      mixed.append(attended(q, k, head('v', h // shared), seen))
+    return np.concatenate(mixed, 1) @ t[f'{block}.o_proj.weight'].T
+
+  def states(row, real):
+    x = t['embed_tokens.weight'][row]
+    yield x
+    for i in range(config['num_hidden_layers']):
+      y = norm(x, f'layers.{i}.input_layernorm')
+      x = x + attention(y, real, f'layers.{i}.self_attn')
+      y = norm(x, f'layers.{i}.post_attention_layernorm')
+      gate = y @ t[f'layers.{i}.mlp.gate_proj.weight'].T
+      y = (
+        gate / (1 + np.exp(-gate)) * (y @ t[f'layers.{i}.mlp.up_proj.weight'].T)
+      )
+      x = x + y @ t[f'layers.{i}.mlp.down_proj.weight'].T
+      yield x
+
+  rows = [list(states(*pair)) for pair in zip(tokens, mask)]
+  *before, last = (np.stack(state) for state in zip(*rows))
+  return [*before, norm(last, 'norm')]
