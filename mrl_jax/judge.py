@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from mrl_jax import build, evaluation, foreign, nested, schema
 from mrl_jax import model as door
 from mrl_jax.config import blame
+from mrl_jax.contracts import Drawable
 from mrl_jax.data import judged, scored
 from mrl_jax.embed import evidence, files, fingerprint, kept, relevance
 from mrl_jax.embed.scored import Scored
@@ -130,6 +131,12 @@ class _Encoder:
     given = options.model
     known = isinstance(given, str | Path)
     self.model: Any = door.load(given, options.step) if known else given
+    field = self.field()
+    if isinstance(self.model.parts.spec.inputs[field], Drawable):
+      raise UsageError(
+        f'--model={given} embeds the field {field!r}, which is not '
+        'text; name a model of texts'
+      )
     self.folder, self.fresh = folder / 'vectors', options.fresh
     width, dims = self.model.width, self.model.dims
     with blame('--dims'):

@@ -15,6 +15,7 @@ from mrl_jax import build, judge, rows, sharding
 from mrl_jax import model as door
 from mrl_jax.data import judged
 from mrl_jax.embed import kept
+from mrl_jax.inputs import image
 from mrl_jax.report import results
 from tests.samples import vectors
 from tests.samples.judging import WIDTH, WordModel, pairs_of, set_of
@@ -261,6 +262,18 @@ def test_a_full_disk_is_named_before_anything_is_made(
     'eval', '--model=m', f'--retrieval={folder}', f'--output={tmp_path / "o"}'
   )
   assert code == 2 and 'queries.npy needs 0.0 GB' in err and not model.asked
+
+
+def test_a_model_of_images_is_refused(tmp_path, run_cli, model):
+  model.fields = ('image',)
+  model.parts.spec.inputs['image'] = image.Image(channels=1)
+  code, _, err = run_cli(
+    'eval', '--model=m', f'--retrieval={set_of(tmp_path / "tiny")}'
+  )
+  (line,) = err.strip().splitlines()
+  assert (
+    code == 2 and "--model=m embeds the field 'image', which is not" in line
+  )
 
 
 @pytest.mark.slow

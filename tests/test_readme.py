@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mrl_jax import cli
 from tests.samples import processes, runs
 
 ROOT = Path(__file__).parent.parent
@@ -68,11 +69,14 @@ def test_links_and_configs_of_the_documents_exist():
 
 
 def test_commands_shown_are_understood(run_cli):
-  """Every other train.py line of the README parses, config and all."""
+  """Every other line of the README parses, training with its config."""
   shown = re.findall(r'^python (train|eval)\.py (.*)$', TEXT, re.MULTILINE)
   assert len(shown) >= 4
   for entry, line in shown:
     words = shlex.split(line)
-    if entry == 'train' and '--help' not in words:
+    if entry == 'eval':  # what it evaluates is not here
+      assert cli.parse(words, 'eval')[1] == [], line
+      continue
+    if '--help' not in words:
       words.append('--print_config')
     assert run_cli(entry, *words)[0] == 0, line

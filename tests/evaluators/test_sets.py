@@ -30,16 +30,20 @@ def get_config(arg=''):
     dims=(4, 16),
     encoder=dict(name='table'),
     inputs={f: dict(name='tokens') for f in %(fields)r},
-    task=dict(name=%(task)r),
+    task=%(task)r,
     data=dict(source=dict(name=%(source)r, size=48), threads=1),
     train=dict(steps=4, batch_size=16, eval_every=2),
     eval=dict(batch_size=16, only=('sets',), often=('sets',)),
   ))
 """
 KINDS = {
-  'classify': dict(source='texts', fields=('text',), task='classify'),
+  'classify': dict(
+    source='texts', fields=('text',), task=dict(name='classify')
+  ),
   'contrast': dict(
-    source='pairs', fields=('query', 'positive'), task='contrast'
+    source='pairs',
+    fields=('query', 'positive'),
+    task=dict(name='contrast', key_encoder=dict(name='table')),
   ),
 }
 

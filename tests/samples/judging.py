@@ -1,5 +1,7 @@
 """A model of words, and what it is judged by, for tests."""
 
+import types
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -26,6 +28,8 @@ class WordModel:
       ConfigDict({'inputs': {}}),
     )
     self.asked, self.stop_after = [], stop_after
+    spec = types.SimpleNamespace(inputs=dict.fromkeys(FIELDS))
+    self.parts = types.SimpleNamespace(spec=spec)
 
   def vector(self, text, field):
     words = [sum(word.encode()) % 997 for word in text.split()] or [0]
