@@ -16,9 +16,9 @@ def saved_by_margins(evaluation) -> str:
   saving = [row for row in near if row['cumulative'] < width]
   if not saving:
     return (
-      f'Not shown: no rule by margins that searches fewer than all {width:g} '
-      f'dimensions is surely within one point of them in {name}, on '
-      f'{points[0]["n"]:,} queries that did not choose it.'
+      f'Not proven: on {points[0]["n"]:,} queries that did not choose it, no '
+      'rule that adds dimensions where rows score alike is surely within one '
+      f'point of always searching all {width:g} in {name}.'
     )
   row = saving[0]
   to_full = blocks.apart(row, 'to_full')
@@ -70,7 +70,7 @@ def margin(evaluation):
       'rule',
       f'{name}, %',
       'dims searched, mean',
-      'difference to as many for all',
+      'gain over as many for all',
       'to all dims',
     ],
     [
