@@ -55,8 +55,8 @@ MOST = 1000  # pairs are held out
 BYTES = 8  # of a fingerprint
 
 
-class Pair(NamedTuple):
-  """A docstring.
+class Docstring(NamedTuple):
+  """A docstring in two.
 
   Attributes:
     id: the qualified name of what it describes, like 'json.JSONEncoder'.
@@ -96,11 +96,11 @@ def _loaded() -> source.Split:
   return source.Split(train, held, Facts(fields, fingerprint=fingerprint))
 
 
-def _records(pairs: Sequence[Pair]) -> source.Columns:
+def _records(pairs: Sequence[Docstring]) -> source.Columns:
   import pyarrow
 
   columns = map(list, zip(*pairs))
-  return source.Columns(pyarrow.table(dict(zip(Pair._fields, columns))))
+  return source.Columns(pyarrow.table(dict(zip(Docstring._fields, columns))))
 
 
 def _installed() -> tuple[dict[str, Path], dict[str, str]]:
@@ -120,7 +120,7 @@ def _installed() -> tuple[dict[str, Path], dict[str, str]]:
   return roots, versions
 
 
-def read(roots: Mapping[str, Path]) -> list[Pair]:
+def read(roots: Mapping[str, Path]) -> list[Docstring]:
   """The pairs of folders of Python files, each text once, in order of ids.
 
   Files that are not Python in UTF-8 are passed over, and so are private names.
@@ -130,7 +130,7 @@ def read(roots: Mapping[str, Path]) -> list[Pair]:
   Args:
     roots: folder by the name of the package that it is, '' for none.
   """
-  found: list[Pair] = []
+  found: list[Docstring] = []
   with _reading():
     for name, root in roots.items():
       for path in sorted(_files(root)):
@@ -159,7 +159,9 @@ def _reading() -> Iterator[None]:
       gc.enable()
 
 
-def split(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
+def split(
+  pairs: Iterable[Docstring],
+) -> tuple[list[Docstring], list[Docstring]]:
   """(train, validation), by a hash of the ids, each in the given order."""
   pairs = list(pairs)
   numbers = {pair.id: _number(pair.id) for pair in pairs}
@@ -199,7 +201,7 @@ def _module(parts: Sequence[str]) -> str:
   return '.'.join(names[:-1] if names[-1] == '__init__' else names)
 
 
-def _described(path: Path, module: str) -> Iterator[Pair]:
+def _described(path: Path, module: str) -> Iterator[Docstring]:
   """The docstrings of a file that have two parts."""
   try:
     if not path.is_file() or path.stat().st_size > LARGEST:
@@ -212,7 +214,7 @@ def _described(path: Path, module: str) -> Iterator[Pair]:
     return  # a null byte is a ValueError
   for name, node in _named(tree, module):
     query, _, positive = (ast.get_docstring(node) or '').partition('\n')
-    pair = Pair(name, ' '.join(query.split()), positive.strip())
+    pair = Docstring(name, ' '.join(query.split()), positive.strip())
     words = len(pair.query.split()), len(pair.positive.split())
     whole = not tables.LONE.search(pair.query + pair.positive)
     if whole and all(n >= least for n, least in zip(words, LEAST)):

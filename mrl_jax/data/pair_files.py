@@ -78,19 +78,10 @@ def load(
   if validation_path:
     other = split_files.by_split(validation_path, 'validation_path')
     files['validation'] = other['validation'] or other['train']
-  left_out = _LeftOut(malformed)
-  train, digest = _read(files['train'], columns, left_out)
-  if files['validation']:
-    held, more = _read(files['validation'], columns, left_out)
-    digest += more
-    _tell_twins(train, held)
-  else:
-    train, held = _split(train, validation_fraction)
-  left_out.tell()
-  known = Facts(
-    _fields(columns),
-    fingerprint=hashlib.blake2b(digest, digest_size=BYTES).hexdigest(),
+  train, held, fingerprint = _both(
+    files, columns, _LeftOut(malformed), validation_fraction
   )
+  known = Facts(_fields(columns), fingerprint=fingerprint)
   return source.Split(source.Columns(train), source.Columns(held), known)
 
 
@@ -135,6 +126,19 @@ def _fields(columns: _Columns) -> dict[str, dict]:
     name: {}
     for name in ('query', 'positive', *(name for name, value in more if value))
   }
+
+
+def _both(files, columns: _Columns, left_out, fraction: float) -> tuple:
+  """(table to train on, table that is held out, fingerprint of both)."""
+  train, digest = _read(files['train'], columns, left_out)
+  if files['validation']:
+    held, more = _read(files['validation'], columns, left_out)
+    digest += more
+    _tell_twins(train, held)
+  else:
+    train, held = _split(train, fraction)
+  left_out.tell()
+  return train, held, hashlib.blake2b(digest, digest_size=BYTES).hexdigest()
 
 
 class _LeftOut:

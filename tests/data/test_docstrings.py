@@ -111,7 +111,9 @@ def test_the_order_of_files_and_roots_makes_no_difference(
 
 
 def test_a_pair_keeps_its_split_when_others_come_and_go():
-  pairs = [docstrings.Pair(f'a.b{i}', f'q{i}', f'p{i}') for i in range(500)]
+  pairs = [
+    docstrings.Docstring(f'a.b{i}', f'q{i}', f'p{i}') for i in range(500)
+  ]
   train, held = docstrings.split(pairs)
   assert sorted(train + held) == sorted(pairs) and 25 < len(held) < 80
   less, still = docstrings.split(pairs[::-3])
@@ -120,7 +122,9 @@ def test_a_pair_keeps_its_split_when_others_come_and_go():
 
 def test_so_many_are_held_out_at_most(monkeypatch):
   monkeypatch.setattr(docstrings, 'MOST', 7)
-  pairs = [docstrings.Pair(f'a.b{i}', f'q{i}', f'p{i}') for i in range(500)]
+  pairs = [
+    docstrings.Docstring(f'a.b{i}', f'q{i}', f'p{i}') for i in range(500)
+  ]
   train, held = docstrings.split(pairs)
   assert (len(train), len(held)) == (493, 7)
 
@@ -143,9 +147,9 @@ def test_this_environment_has_thousands_of_pairs_that_do_not_leak():
   assert 5_000 < len(data.train) < 20_000
   assert 400 < len(data.validation) <= docstrings.MOST
   assert isinstance(data.train, source.Columns)
-  for field in ('query', 'positive', 'id'):
+  for field, plain in (('query', words), ('positive', words), ('id', str)):
     sides = [
-      [words(record[field]) for record in records]
+      [plain(record[field]) for record in records]
       for records in (data.train, data.validation)
     ]
     assert not set(sides[0]) & set(sides[1])

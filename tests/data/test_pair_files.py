@@ -298,7 +298,7 @@ def test_pairs_flow_to_two_towers(tmp_path, monkeypatch):
   batch = next(run.feed.training(0))
   assert 'label' not in batch and batch['mask'].sum() == 8
   variables = run.learner.task.init(jax.random.key(0))
-  loss, _ = run.learner.task.loss(variables, batch, jax.random.key(1))
+  loss, _ = jax.jit(run.learner.task.loss)(variables, batch, jax.random.key(1))
   assert np.isfinite(loss)
   (held,) = run.feed.batches('validation')
   expected = Text(str(file), length=32).evaluate_all(
