@@ -133,7 +133,7 @@ def read(roots: Mapping[str, Path]) -> list[Docstring]:
   found: list[Docstring] = []
   with _reading():
     for name, root in roots.items():
-      for path in sorted(_files(root)):
+      for path in _files(root):
         parts = [*filter(None, [name]), *path.relative_to(root).parts]
         found += _described(path, _module(parts))
   kept, seen = [], set()

@@ -116,6 +116,11 @@ def test_a_pair_keeps_its_split_when_others_come_and_go():
   ]
   train, held = docstrings.split(pairs)
   assert sorted(train + held) == sorted(pairs) and 25 < len(held) < 80
+  assert [pair.id for pair in held[:3]] == [
+    'a.b18',
+    'a.b24',
+    'a.b28',
+  ]  # on every machine
   less, still = docstrings.split(pairs[::-3])
   assert set(less) <= set(train) and set(still) <= set(held)
 

@@ -194,7 +194,7 @@ BAD = {
   '{"query": ["a"], "positive": "b"}': "'query' is ['a']; it must be text",
   '{"query": " ", "positive": "b"}': "'query' is empty",
   '{"query": "a", "positive": null}': "'positive' is empty",
-  '{"query": "a", "positive": "b", "no": ["c", "b "]}': 'equals the positive',
+  '{"query": "a", "positive": "b ", "no": ["c", " b"]}': 'equals the positive',
   '{"query": "a", "positive": "b", "no": [["c"]]}': "'no' is ['c']; it must",
 }
 
