@@ -34,9 +34,11 @@ def by_split(path: str, option: str) -> Files:
     UsageError: if there are none that can be read, or of several data sets.
   """
   root = Path(path).expanduser()
-  if not path or not root.exists():
+  known = tables.ending(root) in KINDS
+  if not path or not root.exists() or (root.is_file() and not known):
+    wrong = 'of another kind' if path and root.exists() else 'not there'
     raise UsageError(
-      f'data.source.{option}={path!r} is not there; give a file of pairs '
+      f'data.source.{option}={path!r} is {wrong}; give a file of pairs '
       f'({", ".join(KINDS)}), or a folder of them'
     )
   files: Files = {'train': [], 'validation': [], 'test': []}

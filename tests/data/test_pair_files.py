@@ -168,6 +168,7 @@ def test_folders_as_the_hub_has_them(tmp_path, form, capsys):
 
 def test_folders_that_do_not_fit(tmp_path):
   (tmp_path / 'none').mkdir()
+  (tmp_path / 'x.md').write_text('pairs')
   write(tmp_path / 'held' / 'test.jsonl')
   write(tmp_path / 'several' / 'pair' / 'train-0.parquet')
   write(tmp_path / 'several' / 'triplet' / 'train-0.parquet')
@@ -175,6 +176,7 @@ def test_folders_that_do_not_fit(tmp_path):
   (tmp_path / 'arrow' / 'train' / 'data-00000-of-00001.arrow').write_text('')
   for name, said in (
     ('nowhere', "path='.*nowhere' is not there; give a file of pairs"),
+    ('x.md', "x.md' is of another kind; give a file of pairs .*.tsv.gz"),
     ('none', 'has no files of .jsonl,'),
     ('held', 'no files to train on, only test.jsonl'),
     ('several', r'several folders \(pair, triplet\)'),
