@@ -80,7 +80,7 @@ def margin(evaluation):
         blocks.interval(row),
         blocks.number(row['cumulative']),
         _beside_fixed(row),
-        blocks.apart(row, 'to_full'),
+        _beside_full(row),
       ]
       for row in points
     ],
@@ -103,6 +103,12 @@ def _beside_fixed(row) -> str:
   """The difference to as many dims for all; `-` where the rule is that."""
   same = row['first'] == row['then'] == row['budget']
   return '-' if same else blocks.apart(row, 'to_fixed')
+
+
+def _beside_full(row) -> str:
+  """The difference to all dims; `-` where the rule is that."""
+  same = row['first'] == row['then'] == row['dim']
+  return '-' if same else blocks.apart(row, 'to_full')
 
 
 def _rule(row) -> str:
