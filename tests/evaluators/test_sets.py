@@ -46,7 +46,7 @@ KINDS = {
     source='texts', fields=('text',), task=dict(name='classify')
   ),
   'contrast': dict(
-    source='pairs',
+    source='made_pairs',
     fields=('query', 'positive'),
     task=dict(name='contrast', key_encoder=dict(name='table')),
   ),
@@ -59,7 +59,7 @@ def asked(monkeypatch):
   monkeypatch.setitem(encoders.ENCODERS, 'table', pieces.Table)
   monkeypatch.setitem(inputs.INPUTS, 'tokens', pieces.Tokens)
   monkeypatch.setitem(data.SOURCES, 'texts', pieces.labelled_texts)
-  monkeypatch.setitem(data.SOURCES, 'pairs', pieces.pairs)
+  monkeypatch.setitem(data.SOURCES, 'made_pairs', pieces.pairs)
   monkeypatch.setitem(tasks.TASKS, 'contrast', contrast.Contrast)
   counts, evaluate = collections.Counter(), pieces.Tokens.evaluate
 
