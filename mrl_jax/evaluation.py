@@ -107,7 +107,8 @@ def of_vectors(frozen, fresh: bool = False) -> dict[str, float]:
   more = evidence.dims, evidence.trained, ids
   place = parts.Place(folder / 'eval' / '0', data, f'{data} {about}', more)
   fix = 'name another by --output=..., or clear it: --fresh'
-  _make_room(place, fresh, f'vectors; {fix}')
+  asked = ', texts or judgements' if frozen.data else ''
+  _make_room(place, fresh, f'vectors{asked}; {fix}')
   try:
     place.folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:

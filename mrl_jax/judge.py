@@ -348,9 +348,12 @@ def _matched(options, given) -> tuple[Vectors, Vectors, _Missing]:
         f'{options.retrieval}: it has {side.name(0)!r}, the set '
         f'{texts.ids[0].item()!r}'
       )
-  absent = wanted.difference(rows), set(given.queries.ids) - set(asked)
+  absent = {
+    'passage': wanted.difference(rows),
+    'query': set(given.queries.ids.tolist()).difference(asked),
+  }  # a passage and a query may share an id
   missing = _Missing(
-    sorted(set().union(*absent)),
+    [f'{side} {one}' for side, of in absent.items() for one in sorted(of)],
     'texts of the set',
     'queries are left out, and passages count as not found',
   )

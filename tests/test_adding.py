@@ -30,7 +30,7 @@ def get_config(arg=''):
     inputs={f: dict(name='words') for f in ('query', 'positive')},
     encoder=dict(name='bag', width=16),
     task=dict(name='towers'),
-    data=dict(source=dict(name='pairs'), threads=1),
+    data=dict(source=dict(name='made_pairs'), threads=1),
     train=dict(steps=150, batch_size=32),
     optim=dict(learning_rate=0.02),
     eval=dict(batch_size=32, only=('retrieval',)),
@@ -149,7 +149,7 @@ def test_lines_of_text_are_learned(lines, run_cli, tmp_path):
 @pytest.mark.parametrize('loss', ['info_nce', 'margin'])
 def test_two_towers_are_learned(page, run_cli, tmp_path, monkeypatch, loss):
   monkeypatch.setitem(inputs.INPUTS, 'words', Words)
-  monkeypatch.setitem(data.SOURCES, 'pairs', pieces.pairs)
+  monkeypatch.setitem(data.SOURCES, 'made_pairs', pieces.pairs)
   path, work = tmp_path / 'pairs.py', tmp_path / 'work'
   path.write_text(PAIRS)
   code, _, err = run_cli(

@@ -196,7 +196,7 @@ def test_texts_without_a_vector_are_counted(tmp_path, run_cli, model):
     only=['retrieval'],
   )
   assert {row['n'] for row in report.rows} == {22}
-  assert "6 texts of the set have no vector, such as 'd0'" in notes(
+  assert "6 texts of the set have no vector, such as 'passage d0'" in notes(
     tmp_path / 'out'
   )
 

@@ -36,7 +36,7 @@ def get_config(arg=''):
   return config
 """
 TEXTS = dict(source='texts', fields=('text',), task='classify')
-PAIRS = dict(source='pairs', fields=('query', 'positive'), task='contrast')
+PAIRS = dict(source='made_pairs', fields=('query', 'positive'), task='contrast')
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def rows(monkeypatch):
   monkeypatch.setitem(encoders.ENCODERS, 'table', pieces.Table)
   monkeypatch.setitem(inputs.INPUTS, 'tokens', pieces.Tokens)
   monkeypatch.setitem(data.SOURCES, 'texts', pieces.labelled_texts)
-  monkeypatch.setitem(data.SOURCES, 'pairs', pieces.pairs)
+  monkeypatch.setitem(data.SOURCES, 'made_pairs', pieces.pairs)
   monkeypatch.setitem(tasks.TASKS, 'contrast', contrast.Contrast)
 
 

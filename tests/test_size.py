@@ -21,8 +21,9 @@ LONG_FUNCTIONS = {
   'mrl_jax/losses/pairs/tiled.py:gradients': 'one sum that all gradients share',
 }
 
-# Constructors with more arguments, each of which is a key of the config.
+# More arguments, each of which is a key of the config.
 CONFIGURED = {
+  'mrl_jax/data/pair_files.py:load',
   'mrl_jax/encoders/bert.py:Bert.__init__',
   'mrl_jax/encoders/modernbert.py:ModernBert.__init__',
   'mrl_jax/encoders/qwen3.py:Qwen3.__init__',

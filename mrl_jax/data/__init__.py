@@ -12,9 +12,11 @@ from mrl_jax.contracts import Facts
 from mrl_jax.data import (
   cifar,
   digits,
+  docstrings,
   fashion_mnist,
   folder,
   glyphs,
+  pair_files,
   prepared,
 )
 
@@ -26,6 +28,8 @@ SOURCES = {
   'cifar100': cifar.load_cifar100,
   'tfds': prepared.load,
   'folder': folder.load,
+  'docstrings': docstrings.load,
+  'pairs': pair_files.load,
 }
 
 FACTS: dict[str, Callable[..., Facts]] = {
@@ -36,4 +40,6 @@ FACTS: dict[str, Callable[..., Facts]] = {
   'cifar100': cifar.MrlCifar100.facts,
   'tfds': prepared.facts,
   'folder': folder.facts,
+  'docstrings': docstrings.facts,
+  'pairs': pair_files.facts,
 }

@@ -301,6 +301,6 @@ def _oddities(
   if corpus.empty:
     sentences.append(
       f'{len(corpus.empty):,} of {len(corpus):,} passages have neither title '
-      f'nor text, such as {corpus.empty[0]!r}.'
+      f'nor text, such as {corpus.empty[0]!r}; they are ranked too.'
     )
   return sentences

@@ -1,11 +1,8 @@
 """Pairs of texts that people have scored, as files of STS hold them."""
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -73,7 +70,7 @@ def read(path: str | Path, ids: bool = False) -> ScoredTexts:
   for where, values in _rows(path):
     row = f'{path}, {where}'
     one, other = _sides(values, ids, row)
-    score = _score(values[tables.key(values, SCORES, row)], row)
+    score = tables.score_of(values[tables.key(values, SCORES, row)], row)
     sides = [
       tables.name_of(values[name], row)
       if name in IDS
@@ -122,59 +119,7 @@ def _sides(values: dict, ids: bool, row: str) -> tuple[str, str]:
   )
 
 
-def _score(value, row: str) -> float | None:
-  """A score; None where it is missing."""
-  if value is None or (isinstance(value, str) and not value.strip()):
-    return None
-  try:
-    score = math.inf if isinstance(value, bool) else float(value)
-  except (TypeError, ValueError):
-    score = math.inf
-  if math.isinf(score):
-    raise UsageError(f'{row} has the score {value!r}; it must be a number')
-  return None if math.isnan(score) else score
-
-
 def _rows(path: Path) -> Iterator[tables.PlacedRow]:
-  kind = tables.ending(path).removesuffix('.gz')
-  if kind not in ('.tsv', '.csv'):
-    yield from tables.rows(path)
-    return
-  with tables.opened(path) as file:
-    yield from (_tsv if kind == '.tsv' else _csv)(file, path)
-
-
-def _tsv(file, path: Path) -> Iterator[tables.PlacedRow]:
-  header: list[str] | None = None
-  for line in tables.lines(file, path):
-    fields = line.text.split('\t')
-    if header is None:
-      header = [field.strip() for field in fields]
-      continue
-    yield _named(f'line {line.number}', header, fields, path)
-
-
-def _csv(file, path: Path) -> Iterator[tables.PlacedRow]:
-  """Fields between commas, in quotes where they hold one, or a new line."""
-  with io.TextIOWrapper(file, encoding='utf-8-sig', newline='') as text:
-    reader = csv.reader(text, strict=True)
-    header: list[str] | None = None
-    try:
-      for fields in reader:
-        if header is None:
-          header = [field.strip() for field in fields]
-        elif fields:
-          yield _named(f'line {reader.line_num}', header, fields, path)
-    except (csv.Error, UnicodeDecodeError) as error:
-      raise UsageError(
-        f'{path}, line {reader.line_num + 1} cannot be read: {error}'
-      ) from error
-
-
-def _named(where, header, fields, path: Path) -> tables.PlacedRow:
-  if len(fields) != len(header):
-    raise UsageError(
-      f'{path}, {where} has {len(fields)} fields where the header names '
-      f'{len(header)}; is the file cut off?'
-    )
-  return tables.PlacedRow(where, dict(zip(header, fields)))
+  if tables.ending(path) in tables.DELIMITED:
+    return tables.delimited(path)
+  return tables.rows(path)

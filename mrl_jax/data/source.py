@@ -2,10 +2,12 @@
 
 import dataclasses
 import fcntl
+import functools
 import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -44,6 +46,29 @@ class InMemory(Sequence):
 
   def __getitem__(self, index: int) -> dict:
     return {'image': self.images[index], 'label': int(self.labels[index])}
+
+
+class Columns(Sequence):
+  """Records that are rows of a pyarrow table, fields its columns.
+
+  They take the memory of their bytes. `ids` is the column 'id'.
+  """
+
+  def __init__(self, table: Any):
+    self.table = table.combine_chunks()
+
+  def __len__(self) -> int:
+    return self.table.num_rows
+
+  @functools.cached_property
+  def ids(self) -> np.ndarray:
+    return np.array(self.table.column('id').to_pylist(), str)
+
+  def __getitem__(self, index: int) -> dict:
+    return {
+      name: column[int(index)].as_py()
+      for name, column in zip(self.table.column_names, self.table.columns)
+    }
 
 
 def default_data_dir() -> str:

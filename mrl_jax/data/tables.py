@@ -1,18 +1,22 @@
-"""Rows of JSON lines and of Parquet files, each named by its line or row.
+"""Rows of JSON lines, Parquet, CSV and TSV, each named by its line or row.
 
 Files may be gzip'ed. Nothing is guessed: what cannot be read is an error that
 names the file and the line.
 """
 
 import contextlib
+import csv
 import gzip
+import io
 import json
+import math
 import mmap
 import re
+import reprlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -20,6 +24,7 @@ from mrl_jax.errors import UsageError
 
 JSON_LINES = ('.jsonl', '.jsonl.gz', '.ndjson')
 KINDS = (*JSON_LINES, '.parquet')
+DELIMITED = ('.csv', '.csv.gz', '.tsv', '.tsv.gz')
 ROWS_AT_ONCE = 4096  # decoded of a Parquet file
 LONE = re.compile('[\ud800-\udfff]')  # halves of letters, which nothing encodes
 
@@ -119,18 +124,37 @@ def parsed(line: TextLine, path: Path) -> dict[str, Any]:
   return values
 
 
-def rows(path: Path) -> Iterator[PlacedRow]:
+def _raised(error: UsageError) -> None:
+  raise error
+
+
+def rows(
+  path: Path,
+  columns: Sequence[str] = (),
+  malformed: Callable[[UsageError], None] = _raised,
+) -> Iterator[PlacedRow]:
   """The rows of a file of JSON lines or Parquet, one at a time.
+
+  Args:
+    columns: of a Parquet file that has all of them. Otherwise its rows are of
+      every column that is not nested.
+    malformed: is called for a line that is not a JSON object. If it does not
+      raise, the line is passed over.
 
   Raises:
     UsageError: if it is of another kind, or cannot be read.
   """
   if ending(path) == '.parquet':
-    yield from _parquet(path)
+    yield from _parquet(path, columns)
   elif ending(path) in JSON_LINES:
     with opened(path) as file:
       for line in lines(file, path):
-        yield PlacedRow(f'line {line.number}', parsed(line, path))
+        try:
+          row = PlacedRow(f'line {line.number}', parsed(line, path))
+        except UsageError as error:
+          malformed(error)
+          continue
+        yield row
   else:
     raise UsageError(
       f'{path}: files of kind {ending(path)!r} are not read; use '
@@ -138,19 +162,21 @@ def rows(path: Path) -> Iterator[PlacedRow]:
     )
 
 
-def _parquet(path: Path) -> Iterator[PlacedRow]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
   import pyarrow
   from pyarrow import parquet
 
   number = 0
   try:
     with contextlib.closing(parquet.ParquetFile(path)) as file:
-      names = [
+      flat = [
         field.name
         for field in file.schema_arrow
         if not pyarrow.types.is_nested(field.type)
       ]
-      for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
+      there = set(columns) <= set(file.schema_arrow.names)
+      chosen = [*dict.fromkeys(columns)] if columns and there else flat
+      for batch in file.iter_batches(ROWS_AT_ONCE, columns=chosen):
         for values in batch.to_pylist():
           number += 1
           yield PlacedRow(f'row {number}', values)
@@ -158,6 +184,53 @@ def _parquet(path: Path) -> Iterator[PlacedRow]:
     raise UsageError(
       f'{path} cannot be read: {str(error).splitlines()[0]}'
     ) from error
+
+
+def delimited(
+  path: Path, malformed: Callable[[UsageError], None] = _raised
+) -> Iterator[PlacedRow]:
+  """The rows of a CSV or TSV file with a header; a quote in TSV is a letter.
+
+  Args:
+    malformed: is called for a row of more or fewer fields than the header. If
+      it does not raise, the row is passed over.
+
+  Raises:
+    UsageError: if the file cannot be read.
+  """
+  read_fields = _csv if ending(path).startswith('.csv') else _tsv
+  header: list[str] | None = None
+  with opened(path) as file:
+    for number, fields in read_fields(file, path):
+      if header is None:
+        header = [field.strip() for field in fields]
+      elif len(fields) != len(header):
+        error = UsageError(
+          f'{path}, line {number} has {len(fields)} fields where the header '
+          f'names {len(header)}; is the file cut off?'
+        )
+        malformed(error)
+      else:
+        yield PlacedRow(f'line {number}', dict(zip(header, fields)))
+
+
+def _tsv(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+  for line in lines(file, path):
+    yield line.number, line.text.split('\t')
+
+
+def _csv(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+  """Fields between commas, in quotes where they hold one, or a new line."""
+  with io.TextIOWrapper(file, encoding='utf-8-sig', newline='') as text:
+    reader = csv.reader(text, strict=True)
+    try:
+      for fields in reader:
+        if fields:
+          yield reader.line_num, fields
+    except (csv.Error, UnicodeDecodeError) as error:
+      raise UsageError(
+        f'{path}, line {reader.line_num + 1} cannot be read: {error}'
+      ) from error
 
 
 def key(values: dict, names: Iterable[str], row: str) -> str:
@@ -205,5 +278,24 @@ def text_of(values: dict, name: str, row: str) -> str:
   if text is None:
     return ''
   if not isinstance(text, str):
-    raise UsageError(f'{row}: {name!r} is {text!r}; it must be text')
+    raise UsageError(
+      f'{row}: {name!r} is {reprlib.repr(text)}; it must be text'
+    )
   return LONE.sub('\ufffd', text)
+
+
+def score_of(value: Any, row: str) -> float | None:
+  """A number of a row, also in digits; None where it is missing.
+
+  Raises:
+    UsageError: if it is not a finite number.
+  """
+  if value is None or (isinstance(value, str) and not value.strip()):
+    return None
+  try:
+    score = math.inf if isinstance(value, bool) else float(value)
+  except (TypeError, ValueError):
+    score = math.inf
+  if math.isinf(score):
+    raise UsageError(f'{row} has the score {value!r}; it must be a number')
+  return None if math.isnan(score) else score

@@ -81,6 +81,8 @@ class KeptVectors:
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       self._check_room(first)
+      if not first:  # an old note would call rows done that are not yet
+        self._note.unlink(missing_ok=True)
       rows = np.lib.format.open_memmap(
         self.path,
         mode='r+' if first else 'w+',

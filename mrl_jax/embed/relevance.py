@@ -49,7 +49,8 @@ class Relevance(Protocol):
   ) -> 'Relevance':
     """The relevance of these queries to these rows, renumbered in order.
 
-    Neither repeats; `rows=None` keeps the whole database.
+    Neither repeats; `rows=None` keeps the whole database. Rows left out cannot
+    be missed; a judged row that the database never had stays missed.
     """
 
 
@@ -152,8 +153,8 @@ class Judged:
     if rows is not None:
       place = np.full(size + 1, -1)  # the last is that of row -1
       place[rows] = np.arange(len(rows))
+      kept &= (row < 0) | (place[row] >= 0)
       row, size = place[row], len(rows)
-      kept &= row >= 0
     shape = len(queries), size
     return _judged(shape, query[kept], row[kept], self.values[kept])
 

@@ -9,7 +9,7 @@ class Sets:
   """Ranked retrieval in the sets of `eval.retrieval_sets`, a curve each.
 
   Args:
-    ndcg: depth of nDCG.
+    ndcg: depth of nDCG, all passages where the set has fewer.
     recall: depth of recall, which is left out where the set has fewer passages.
   """
 
@@ -25,14 +25,14 @@ class Sets:
     results = []
     for name, seen in evidence.functions['sets']():
       relevance, size = seen.relevance, len(seen.database)
-      depths = {'ndcg': self.ndcg, 'r': self.recall}
+      depths = {'ndcg': min(self.ndcg, size), 'r': self.recall}
       if self.recall > size:
         del depths['r']
       rankings = ties.rankings(
         seen.queries,
         seen.database,
         seen.dims,
-        min(max(depths.values()), size),
+        max(depths.values()),
         relevance,
         seen.mesh,
       )

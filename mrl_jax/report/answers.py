@@ -61,11 +61,12 @@ def follows_scores(evaluation) -> str:
       break
     little.append(row)
   if little:
-    most = max(0.0, *(-row['difference_low'] for row in little))
+    row = little[-1]
+    most = max(0.0, -row['difference_low'])
     words += (
-      f' From {little[-1]["dim"]:g} dimensions on, at most '
-      f'{blocks.percent(most, 1)} points are lost against all, over the same '
-      'pairs.'
+      f' With {row["dim"]:g} dimensions it differs by '
+      f'{100 * row["difference"]:+.1f} points from all (at most '
+      f'{blocks.percent(most, 1)} lost), over the same pairs.'
     )
   return words
 
@@ -93,7 +94,9 @@ def is_nested(evaluation) -> str:
   rotation, pca, subset = (
     rivals[name][dim] for name in ('random_rotation', 'pca', 'random_subset')
   )
-  verdict = 'Not for sure' if rotation['low'] > 0 else 'No'
+  verdict = 'No' if rotation['high'] < 0 else 'Not shown'
+  if rotation['low'] > 0:
+    verdict = 'Not for sure'
   if sure[dim] > 0:
     verdict = 'Yes' if pca['high'] >= 0 else 'In part, PCA keeps more'
   what = {
@@ -105,7 +108,19 @@ def is_nested(evaluation) -> str:
     f'{verdict}: by {what}, the first {dim:g} of {width:g} dimensions differ '
     f'by {_in_points(rotation)} from a random rotation of the same vectors, '
     f'{_in_points(subset)} from random dimensions and {_in_points(pca)} from '
-    'PCA.'
+    f'PCA.{_ahead(rivals["pca"], dim)}'
+  )
+
+
+def _ahead(points: Mapping[float, Mapping], said: float) -> str:
+  """Where PCA surely leads the prefix most; '' if nowhere else than `said`."""
+  losses = {m: -it['value'] for m, it in points.items() if it['high'] < 0}
+  if not losses or (dim := max(losses, key=losses.__getitem__)) == said:
+    return ''
+  low, high = (-100 * points[dim][end] for end in ('high', 'low'))
+  return (
+    f' PCA leads most at {dim:g}, by {100 * losses[dim]:.1f} points '
+    f'({low:.1f} to {high:.1f}).'
   )
 
 

@@ -131,7 +131,7 @@ def _sections(groups: Sequence[Sequence[Compared]]) -> list[blocks.Section]:
   sections = {
     'Verdicts': verdicts.texts(groups, pairs),
     **{f'The same curves{e}': _charts(g) for g, e in zip(groups, ends)},
-    'What differs': [_config_differences(runs)],
+    'What differs': _config_differences(runs),
     'Runs': _runs(runs),
     **{f'All differences{e}': _tables(p) for p, e in zip(pairs, ends)},
     **{
@@ -207,10 +207,13 @@ def _style(index: int) -> str:
   return curves.STYLES[index // len(charts.COLOURS) % len(curves.STYLES)]
 
 
-def _config_differences(
-  runs: Sequence[Compared],
-) -> blocks.Table | blocks.Text:
-  """Keys that are not the same in all runs, but for those of ASIDE."""
+def _config_differences(runs: Sequence[Compared]) -> list:
+  """Keys that are not the same in all runs, but for those of ASIDE.
+
+  Nothing where none has a config, as vectors on disk have none.
+  """
+  if not any(run.config for run in runs):
+    return []
   flat = [_flattened(_learned(run.config)) for run in runs]
   keys = dict.fromkeys(key for config in flat for key in config)
   lines = [
@@ -219,8 +222,8 @@ def _config_differences(
     if len({_shown(config, key) for config in flat}) > 1
   ]
   if not lines:
-    return blocks.Text('The configs are the same.')
-  return blocks.Table(['key', *(run.name for run in runs)], lines)
+    return [blocks.Text('The configs are the same.')]
+  return [blocks.Table(['key', *(run.name for run in runs)], lines)]
 
 
 def _learned(config: Mapping) -> dict:

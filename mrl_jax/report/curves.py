@@ -50,9 +50,9 @@ MEANINGS = {
   'knn/top1': 'nearest row has the right class (1-NN)',
   'knn/weighted': 'right by a vote of near rows (weighted k-NN)',
   'retrieval/map@10': 'right rows stand first among ten (mAP@10)',
-  'retrieval/ndcg@10': 'relevant rows stand first among ten (nDCG@10)',
-  'pairs/spearman': 'cosines in the order of the scores (Spearman)',
-  'pairs/pearson': 'cosines in line with the scores (Pearson)',
+  'retrieval/ndcg@10': 'relevant rows near the top (nDCG@10)',
+  'pairs/spearman': 'cosines against the scores (Spearman)',
+  'pairs/pearson': 'cosines against the scores (Pearson)',
 }
 HUNDREDTHS = 'x 100'  # the unit of a correlation, as everybody shows it
 COUNTED = ('knn/weighted', 'few_shot/top1')  # `(k=20)`; all others `@20`

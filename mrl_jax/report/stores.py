@@ -211,7 +211,7 @@ def _note(evaluation) -> str:
   if evaluation.decider == 'pairs':
     words += [
       f'Measured on {detail["pairs"]:,} pairs, both sides kept alike. Bytes of '
-      f'a text among {detail["rows"]:,}.'
+      f'a text among {detail["rows"]:,}, with its share of matrices.'
     ]
     return ' '.join(words)
   words += [
@@ -223,9 +223,11 @@ def _note(evaluation) -> str:
     words.append(
       f'Among {whole:,} rows, fewer of the nearest would be found, and later.'
     )
+  if count := detail.get('rows'):
+    words.append(f'Bytes of a row among {count:,}, with its share of matrices.')
   times = [point['milliseconds'] for point in detail['table']]
   if any(time is not None for time in times):
-    words.append('Bytes of a row. Time: faiss, one thread, all in memory')
+    words.append('Time: faiss, one thread, all in memory')
     words[-1] += ' (it has no float8).' if None in times else '.'
   return ' '.join(words)
 

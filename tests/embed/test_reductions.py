@@ -77,3 +77,10 @@ def test_random_maps():
     np.sum(reductions.random_projection(12, s)(x[:1]) ** 2) for s in range(400)
   ]
   assert np.mean(lengths) == pytest.approx(np.sum(x[0] ** 2), rel=0.15)
+
+
+def test_directions_are_components_that_leave_every_cosine():
+  x, asked = some_rows(), some_rows(5, seed=1)
+  fit = reductions.directions(x[:50])
+  np.testing.assert_array_equal(fit.matrix, reductions.pca(x[:50]).matrix)
+  np.testing.assert_allclose(fit(asked) @ fit(x).T, asked @ x.T, rtol=1e-4)

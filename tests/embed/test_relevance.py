@@ -69,9 +69,9 @@ def test_some_queries_and_rows_of_judgements():
   made = relevance.by_judgement(QRELS, QUERIES, DATABASE)
   part = made.at(np.array([3, 0, 1]), np.array([4, 0, 1]))
   np.testing.assert_array_equal(every(part, 3), GRADES[[3, 0, 1]][:, [4, 0, 1]])
-  # What was not drawn cannot be missed.
-  assert part.totals.tolist() == [1, 2, 0]
-  np.testing.assert_array_equal(part.ideal(2), [[1, 0], [3, 1], [0, 0]])
+  # What was not drawn cannot be missed; what nobody can find still is.
+  assert part.totals.tolist() == [2, 2, 0]
+  np.testing.assert_array_equal(part.ideal(2), [[4, 1], [3, 1], [0, 0]])
   alone = made.at(np.array([3]))
   assert alone.totals.tolist() == [2]
   np.testing.assert_array_equal(every(alone), GRADES[[3]])

@@ -159,10 +159,12 @@ def test_negative_and_constant_correlations():
   assert known['pairs/spearman/d16']['value'] < -0.3
   assert known['pairs/spearman/d16']['ci_low'] > -1
   assert details['decision']['status'] == 'few'
-  assert 'nothing to keep' in details['decision']['text']
+  text = details['decision']['text']
+  assert 'fall where the scores rise' in text and 'nothing to keep' in text
   same = Vectors(np.ones((50, 16), np.float32))
   rows, details = asked(Scored(same, same, np.arange(50.0)))
   assert {row['value'] for row in rows} == {0.0}
+  assert 'do not follow the scores at all' in details['decision']['text']
   assert details['decision']['chosen'] is None
 
 

@@ -1,6 +1,8 @@
 """Judged sets inside training: against a naive search, each text read once."""
 
 import collections
+import dataclasses
+import functools
 
 import ir_measures
 import jax
@@ -18,6 +20,9 @@ from mrl_jax import (
   tasks,
   workdir,
 )
+from mrl_jax.embed import evidence, relevance
+from mrl_jax.embed.vectors import Vectors
+from mrl_jax.evaluators import EVALUATORS
 from mrl_jax.report import results
 from tests.samples import contrast, pieces, vectors
 from tests.samples.texts import write_set
@@ -41,7 +46,7 @@ KINDS = {
     source='texts', fields=('text',), task=dict(name='classify')
   ),
   'contrast': dict(
-    source='pairs',
+    source='made_pairs',
     fields=('query', 'positive'),
     task=dict(name='contrast', key_encoder=dict(name='table')),
   ),
@@ -54,7 +59,7 @@ def asked(monkeypatch):
   monkeypatch.setitem(encoders.ENCODERS, 'table', pieces.Table)
   monkeypatch.setitem(inputs.INPUTS, 'tokens', pieces.Tokens)
   monkeypatch.setitem(data.SOURCES, 'texts', pieces.labelled_texts)
-  monkeypatch.setitem(data.SOURCES, 'pairs', pieces.pairs)
+  monkeypatch.setitem(data.SOURCES, 'made_pairs', pieces.pairs)
   monkeypatch.setitem(tasks.TASKS, 'contrast', contrast.Contrast)
   counts, evaluate = collections.Counter(), pieces.Tokens.evaluate
 
@@ -86,6 +91,28 @@ def judged_words(folder, seed=0):
   )
   write_set(folder, *sides, qrels)
   return corpus, asked, qrels
+
+
+def test_a_set_with_few_passages_is_ranked_whole():
+  rng = np.random.default_rng(0)
+  sides = [
+    Vectors(rng.normal(size=(n, 8)).astype(np.float32), ids=np.arange(n))
+    for n in (5, 7)
+  ]
+  qrels = {q: {q % 5: 1} for q in range(7)}
+  seen = dataclasses.replace(
+    evidence.of_vectors(*sides, (4, 8)),
+    relate=functools.partial(relevance.by_judgement, qrels),
+  )
+  asked = dataclasses.replace(seen, functions={'sets': lambda: [('a', seen)]})
+  found, _ = EVALUATORS['sets']().run(asked)
+  wanted = [
+    row
+    for row in EVALUATORS['retrieval']().run(seen)[0]
+    if row['metric'] == 'ndcg'
+  ]
+  assert [(row['dim'], row['k']) for row in found] == [(4, 5), (8, 5)]
+  assert [r['value'] for r in found] == [r['value'] for r in wanted]
 
 
 def embedded(run, state, texts, function, field):

@@ -52,7 +52,7 @@ def test_accuracy_at_both_ends_and_where_it_stops_to_rise():
     (0.02, -0.004, 'Yes: '),
     (0.02, -0.02, 'In part, PCA keeps more: '),
     (0.006, 0.1, 'Not for sure: '),  # at one dim, not of four
-    (0.004, 0.1, 'No: '),
+    (0.004, 0.1, 'Not shown: '),
     (-0.1, 0.5, 'No: '),
   ],
 )
@@ -78,6 +78,20 @@ def test_nested_is_said_of_the_dim_that_leads_most():
   dim = said['by']['random_rotation'][2]['dim']
   words = answers.is_nested(evaluation)
   assert words.startswith('In part') and f'first {dim} of 64' in words
+
+
+def test_where_pca_leads_most_is_said():
+  said = nested_details(0.02, 0.01)
+  evaluation = results.Evaluation('a', [], {'baselines': {'nested': said}})
+  assert 'PCA leads' not in answers.is_nested(evaluation)
+  dim = said['by']['pca'][2]['dim']
+  said['by']['pca'][2] |= {'value': -0.1, 'low': -0.12, 'high': -0.07}
+  words = answers.is_nested(evaluation)
+  assert words.endswith(
+    f'PCA leads most at {dim}, by 10.0 points (7.0 to 12.0).'
+  )
+  said['by']['pca'][2] |= {'high': 0.01}
+  assert 'PCA leads' not in answers.is_nested(evaluation)
 
 
 def test_cheap_queries():

@@ -79,6 +79,10 @@ def test_runs_of_one_name_are_counted(tmp_path):
     folders.append(tmp_path / parent / 'run')
   text = compare.write(folders, tmp_path / 'out').read_text()
   assert 'run (1)' in text and 'run (2)' in text
+  assert 'configs' not in text  # of vectors, say, which have none
+  for folder in folders:
+    (folder / 'config.json').write_text('{"steps": 1}')
+  text = compare.write(folders, tmp_path / 'out').read_text()
   assert 'The configs are the same.' in text
 
 

@@ -81,7 +81,7 @@ def test_a_page_of_judgements_speaks_of_ndcg_and_not_of_classes(tmp_path):
   assert 'left out' not in text and 'class' not in body.split('<body>')[
     1
   ].replace('class="', '')
-  assert 'Relevant rows stand first among ten (nDCG@10), by dimension' in body
+  assert 'Relevant rows near the top (nDCG@10), by dimension' in body
   assert 'mAP@10' not in body and 'MAP@10 is divided by the number' in body
   assert '12.30 (11.3 to 13.3)' in body and 'trec_eval' in body
   assert '3 of 225 queries have no relevant row' in body
@@ -140,7 +140,7 @@ def test_the_curve_of_the_screen_is_that_of_the_decision():
   [
     ({}, 'Yes: with 30.5 of 64 dimensions searched on average, first 8, then'),
     ({'to_fixed_low': -0.01}, 'Not shown: with 30.5 of 64'),
-    ({'to_full_low': -0.02}, 'Not shown: no rule by margins'),
+    ({'to_full_low': -0.02}, 'Not proven: on'),
     ({'then': 8}, 'Not shown: within 32 dimensions the best rule found is 8'),
   ],
 )

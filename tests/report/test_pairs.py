@@ -127,8 +127,8 @@ def test_the_answer_names_what_is_lost_at_most():
   words = answers.follows_scores(WHOLE)
   assert words == (
     'Spearman x 100 is 80.0 (78.0 to 82.0) with all 64 dimensions, -5.0 (-7.0 '
-    'to -3.0) with 8. From 32 dimensions on, at most 0.7 points are lost '
-    'against all, over the same pairs.'
+    'to -3.0) with 8. With 32 dimensions it differs by -0.2 points from all '
+    '(at most 0.7 lost), over the same pairs.'
   )
   steep = [row for row in pairs_rows() if row['dim'] != 32]
   words = answers.follows_scores(results.Evaluation('a', steep))

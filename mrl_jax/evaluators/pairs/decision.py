@@ -179,9 +179,12 @@ def _few(tried: Tried) -> str:
   """Why not even full width itself passes."""
   full = tried.values(tried.reference)
   if full.mean() <= 0:
+    how = 'do not follow the scores at all'
+    if correlation.fisher(full)[1] < 0:  # as distances make it
+      how = 'fall where the scores rise, which should mean more alike'
     return (
-      'The cosines of all dims do not follow the scores at all (Spearman x '
-      f'100: {100 * full.mean():.1f}), so there is nothing to keep.'
+      f'The cosines of all dims {how} (Spearman x 100: '
+      f'{100 * full.mean():.1f}), so there is nothing to keep.'
     )
   count = pairs_needed(full, tried.keep)
   words = (

@@ -135,7 +135,7 @@ def decision(book: Book, limits: dict) -> dict:
   return words | {
     'status': status,
     'text': text,
-    'why': _why(book, chosen, asked) if status == 'proven' else [],
+    'why': _why(book, chosen, asked) if status == 'proven' else _rule(status),
     'chosen': None if chosen is None else phrased(chosen, book.width),
   }, chosen
 
@@ -249,6 +249,16 @@ def _faster(book: Book, chosen: Store) -> list[str]:
   return [
     f'{words}; sooner, unproven: {phrased(one, book.width)} in '
     f'{book.timed[one]:.2g} ms, {amount(book.held(one))} bytes a row.'
+  ]
+
+
+def _rule(status: str) -> list[str]:
+  """Why the proof asks for more than the intervals of the page do."""
+  if status != 'few':
+    return []
+  return [
+    'Half of the queries choose, the others prove, and the proof assumes '
+    'nothing of their values; the intervals of this page assume more.'
   ]
 
 
