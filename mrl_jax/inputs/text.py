@@ -43,6 +43,10 @@ def _find(given: str) -> Path:
   return path
 
 
+# A length -> the quarters of it that are fixed lengths below its double.
+STEPS = {16: (4,), 32: (4, 6), 64: (4, 6)}
+
+
 class Text:
   """A field of strings, as tokens with a mask.
 
@@ -56,7 +60,7 @@ class Text:
       texts are cut and keep their special tokens. 0 takes the length that the
       file says, 512 if it says none.
     lengths: that batches are cut to, below `length`, which is always one of
-      them. By default 16, 32, 48, 64, 96, 128, 192 and so on.
+      them. By default 16, 32, 48, 64, 96, 128, then four in each doubling.
 
   Raises:
     ValueError: for a file that is not a tokenizer, or an option out of its
@@ -171,7 +175,11 @@ def _sizes(given: tuple[int, ...], length: int) -> tuple[int, ...]:
   """The lengths that batches are cut to, increasing; the last is `length`."""
   if not given:
     powers = [1 << i for i in range(4, length.bit_length())]
-    given = tuple(sorted(powers + [p // 2 * 3 for p in powers[1:]]))
+    given = tuple(
+      power * quarters // 4
+      for power in powers
+      for quarters in STEPS.get(power, (4, 5, 6, 7))
+    )
     given = tuple(size for size in given if size < length)
   whole = all(isinstance(size, int) and size > 0 for size in given)
   if (
