@@ -75,6 +75,8 @@ def test_results_are_those_of_the_old_program(old_run, run_cli):
   assert code == 0, err
   for row in lines(path):
     key = row['evaluator'], row['metric'], row.get('k'), row['dim']
+    if row['metric'] == 'ap':  # the old program did not measure it
+      continue
     old = expected.pop(key)
     # Eight devices round sums otherwise than the one device of the old run: a
     # near tie may turn. The old program broke ties by row and by class; these
