@@ -130,8 +130,7 @@ def _short(options) -> list[str]:
 
   if not options.quick:
     return [f'--config.eval.only={options.only}'] if options.only else []
-  more = [name for name in ('retrieval', 'pairs') if getattr(options, name)]
-  return [f'--config.eval.only={",".join([*evaluators.QUICK, *more])}'] + [
+  return [f'--config.eval.only={",".join(evaluators.QUICK)}'] + [
     f'--config.eval.{name}.{key}={value}'
     for name, changed in evaluators.QUICK.items()
     for key, value in changed.items()

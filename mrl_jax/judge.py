@@ -270,14 +270,7 @@ def _pairs(config: ConfigDict, options, given, folder: Path) -> _Question:
     for side in (first, second)
   )
   pairs = Scored(one, other, scores)
-
-  def texts_of(side: str, rows: Sequence[int]) -> list[str]:
-    whole = first if side == 'queries' else second
-    return [whole[known[row]] for row in rows]
-
-  functions: dict[str, Callable] = {'pairs': lambda: pairs}
-  if options.model:
-    functions['texts'] = texts_of
+  functions = {'pairs': lambda: pairs}
   seen = _evidence(config, other, one, dims, functions=functions)
   return missing.question(given, seen)
 
